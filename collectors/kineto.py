@@ -1,0 +1,3 @@
+class KinetoRecorder:
+    name = "kineto"
+    def start(self, *a): raise ImportError("x")

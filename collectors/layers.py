@@ -1,0 +1,148 @@
+"""Layers: a wrapper around ``torch.nn.Module.__call__``, and the names of the modules that pass through it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+# How a module's frame is named; the values of LayerName in native/recorder.h.
+BELOW_PARENT, ROOT, TRANSPARENT = 0, 1, 2
+
+# Modules that only wrap another one: attribute of the wrapped module by class name. Their own frame is left out and
+# their attribute is no part of a layer's name, so that eager, compiled and distributed runs share names.
+WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "OptimizedModule": "_orig_mod",
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
+}
+
+Resolved = tuple[int, str, list[int]]
+_Call = Callable[..., Any]
+
+
+def wrapped(module: torch.nn.Module) -> torch.nn.Module | None:
+    """The module that a pure wrapper stands for, or None if this is no wrapper."""
+    attribute = WRAPPERS.get(type(module).__name__)
+    inner = module._modules.get(attribute) if attribute is not None else None
+    return inner
+
+
+def paths_below(parent: torch.nn.Module, module: torch.nn.Module) -> list[str]:
+    """Every attribute path from ``parent`` to ``module``, wrappers' own attributes left out."""
+    found: list[str] = []
+    seen: set[int] = set()
+
+    def walk(node: torch.nn.Module, path: str) -> None:
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        hidden = WRAPPERS.get(type(node).__name__)
+        for name, child in node._modules.items():
+            if child is None:
+                continue
+            below = path if name == hidden else (f"{path}.{name}" if path else name)
+            if child is module:
+                found.append(below)
+            walk(child, below)
+        seen.discard(id(node))
+
+    walk(parent, "")
+    return list(dict.fromkeys(found))
+
+
+class LayerNames:
+    """Names modules by their place below the module that called them.
+
+    A module that stands in two places is named after the place it was called from; where one parent holds it under
+    several names, the name lists them (``a|b``), since the call does not tell which was meant.
+    """
+
+    def __init__(self, forget: Callable[[int], None]) -> None:
+        self._forget = forget
+        self._references: dict[int, weakref.ref[torch.nn.Module]] = {}
+        self._roots: dict[str, list[weakref.ref[torch.nn.Module] | None]] = {}
+
+    def resolve(self, parent_address: int, outer: str, module: torch.nn.Module) -> Resolved:
+        """Name ``module`` below the module at ``parent_address`` (0: none), whose own name is ``outer`` ("": a root).
+
+        Returns:
+            how it is named (``BELOW_PARENT``, ``ROOT`` or ``TRANSPARENT``), the layer's name, and the addresses of
+            the parameters that it holds.
+        """
+        self._watch(module)
+        reference = self._references.get(parent_address)
+        parent = reference() if reference is not None else None
+        if parent is not None and wrapped(parent) is module:
+            return TRANSPARENT, "", []
+        parameters = [int(parameter._cdata) for parameter in module.parameters()]
+        if parent is not None:
+            paths = paths_below(parent, module)
+            if paths:
+                text = "|".join(f"{outer}.{path}" if outer else path for path in paths[:4])
+                return BELOW_PARENT, text, parameters
+        return ROOT, self._root_name(module), parameters
+
+    def _root_name(self, module: torch.nn.Module) -> str:
+        inner = wrapped(module)
+        while inner is not None and wrapped(inner) is not None:
+            inner = wrapped(inner)
+        name = type(inner if inner is not None else module).__name__
+        holders = self._roots.setdefault(name, [])
+        if not module._modules:  # a lone leaf, such as a loss: one name for all of its class
+            return name
+        ordinal = next((i for i, holder in enumerate(holders) if holder is not None and holder() is module), None)
+        if ordinal is None:
+            ordinal = next((i for i, holder in enumerate(holders) if holder is None or holder() is None), len(holders))
+            holders[ordinal : ordinal + 1] = [weakref.ref(module)]
+        return name if ordinal == 0 else f"{name}#{ordinal + 1}"
+
+    def _watch(self, module: torch.nn.Module) -> None:
+        address = id(module)
+        known = self._references.get(address)
+        if known is not None and known() is module:
+            return
+
+        def freed(_: weakref.ref[torch.nn.Module]) -> None:
+            self._references.pop(address, None)
+            self._forget(address)
+
+        self._references[address] = weakref.ref(module, freed)
+
+
+_original: _Call | None = None
+_installed: _Call | None = None
+
+
+def install_layers(push: Callable[[torch.nn.Module], bool], pop: Callable[[], None]) -> None:
+    """Put the wrapper in place of ``torch.nn.Module.__call__``.
+
+    Subclasses that define ``__call__`` reach it through ``super().__call__``; a program that patches
+    ``torch.nn.Module.__call__`` itself wraps or replaces ours, as it would torch's own.
+    """
+    global _original, _installed
+    original: _Call = torch.nn.Module.__call__
+    is_compiling = torch.compiler.is_compiling
+
+    def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # it stands in for it
+        if is_compiling() or not push(self):  # traced by Dynamo: no frame, and so no graph break
+            return original(self, *args, **kwargs)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            pop()
+
+    _original, _installed = original, __call__
+    torch.nn.Module.__call__ = __call__  # type: ignore[method-assign]  # the point of this function
+
+
+def remove_layers() -> None:
+    """Take the wrapper away again, unless the program has put its own in front of it."""
+    global _original, _installed
+    if _original is not None and torch.nn.Module.__call__ is _installed:
+        torch.nn.Module.__call__ = _original  # type: ignore[method-assign]  # restores what install_layers replaced
+    _original = _installed = None

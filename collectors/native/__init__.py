@@ -1,0 +1,1 @@
+"""The C++ operator recorder and its build."""

@@ -1,0 +1,155 @@
+// Binds the recorder to Python with the plain CPython API. Every function runs under the GIL.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <string>
+#include <vector>
+
+#include "recorder.h"
+
+namespace {
+
+using deepseek_prof::LayerName;
+
+PyObject* layer_resolver = nullptr;  // resolve(enclosing module's address, its name, module) -> (how, text, parameter addresses)
+
+PyObject* start(PyObject*, PyObject* args) {
+  const char *directory, *process_json;
+  int operators, signatures;
+  long long first_step, last_step;
+  double budget;
+  unsigned int max_live;
+  PyObject* resolver;
+  if (!PyArg_ParseTuple(args, "ssppLLdIO", &directory, &process_json, &operators, &signatures, &first_step, &last_step,
+                        &budget, &max_live, &resolver)) {
+    return nullptr;
+  }
+  Py_XSETREF(layer_resolver, Py_NewRef(resolver));
+  deepseek_prof::Settings settings;
+  settings.operators = operators != 0;
+  settings.signatures = signatures != 0;
+  settings.first_step = first_step;
+  settings.last_step = last_step;
+  settings.overhead_budget = budget;
+  settings.max_live_segments = max_live;
+  deepseek_prof::start(directory, process_json, settings);
+  Py_RETURN_NONE;
+}
+
+PyObject* stop(PyObject*, PyObject*) {
+  deepseek_prof::stop();
+  Py_RETURN_NONE;
+}
+
+PyObject* reopen(PyObject*, PyObject* args) {
+  const char *directory, *process_json;
+  if (!PyArg_ParseTuple(args, "ss", &directory, &process_json)) return nullptr;
+  deepseek_prof::reopen(directory, process_json);
+  Py_RETURN_NONE;
+}
+
+PyObject* statistics(PyObject*, PyObject*) {
+  const auto s = deepseek_prof::statistics();
+  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:I,s:I}", "events", s.events, "layers", s.layers, "dropped", s.dropped, "steps",
+                       s.steps, "full_steps", s.full_steps, "contexts", s.contexts, "threads", s.threads);
+}
+
+PyObject* calibrate(PyObject*, PyObject*) { return PyFloat_FromDouble(deepseek_prof::calibrate()); }
+
+PyObject* set_layer_cost(PyObject*, PyObject* ns) {
+  const double value = PyFloat_AsDouble(ns);
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  deepseek_prof::set_layer_cost(value);
+  Py_RETURN_NONE;
+}
+
+PyObject* set_data_worker(PyObject*, PyObject*) {
+  deepseek_prof::set_default_phase(deepseek_prof::kDataPhase);
+  Py_RETURN_NONE;
+}
+
+bool resolve_and_push(PyObject* module) {
+  const void* parent = deepseek_prof::enclosing_module();
+  PyObject* answer = PyObject_CallFunction(layer_resolver, "NsO", PyLong_FromVoidPtr(const_cast<void*>(parent)),
+                                           deepseek_prof::enclosing_layer_name().c_str(), module);
+  if (answer == nullptr) return false;
+  int how;
+  const char* text;
+  PyObject* addresses;
+  bool done = false;
+  if (PyArg_ParseTuple(answer, "isO!", &how, &text, &PyList_Type, &addresses)) {
+    std::vector<const void*> parameters;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(addresses); ++i) {
+      parameters.push_back(PyLong_AsVoidPtr(PyList_GET_ITEM(addresses, i)));
+    }
+    deepseek_prof::push_new_layer(module, static_cast<LayerName>(how), text, parameters);
+    done = PyErr_Occurred() == nullptr;
+  }
+  Py_DECREF(answer);
+  return done;
+}
+
+// Returns True when a frame was opened, which `pop_layer` then has to close.
+PyObject* push_layer(PyObject*, PyObject* module) {
+  if (!deepseek_prof::layers_enabled()) Py_RETURN_FALSE;
+  if (!deepseek_prof::push_known_layer(module) && !resolve_and_push(module)) {
+    PyErr_WriteUnraisable(layer_resolver);
+    Py_RETURN_FALSE;
+  }
+  Py_RETURN_TRUE;
+}
+
+PyObject* pop_layer(PyObject*, PyObject*) {
+  deepseek_prof::pop_layer();
+  Py_RETURN_NONE;
+}
+
+PyObject* forget_module(PyObject*, PyObject* address) {
+  deepseek_prof::forget_module(PyLong_AsVoidPtr(address));
+  Py_RETURN_NONE;
+}
+
+PyObject* push_backward(PyObject*, PyObject*) {
+  deepseek_prof::push_phase("backward", deepseek_prof::kBackward);
+  Py_RETURN_NONE;
+}
+
+PyObject* pop_phase(PyObject*, PyObject*) {
+  deepseek_prof::pop_phase();
+  Py_RETURN_NONE;
+}
+
+PyObject* optimizer_stepped(PyObject*, PyObject* optimizer) {
+  deepseek_prof::optimizer_stepped(reinterpret_cast<uintptr_t>(optimizer));
+  Py_RETURN_NONE;
+}
+
+PyObject* optimizer_made(PyObject*, PyObject*) {
+  deepseek_prof::optimizer_made();
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"start", start, METH_VARARGS,
+     "start(directory, process_json, operators, signatures, first_step, last_step, budget, max_live, resolver)"},
+    {"stop", stop, METH_NOARGS, "Stop recording; what was written stays."},
+    {"reopen", reopen, METH_VARARGS, "reopen(directory, process_json): go on in a forked child."},
+    {"statistics", statistics, METH_NOARGS, "Counts of this process as a dict."},
+    {"calibrate", calibrate, METH_NOARGS, "Measured cost of one operator record in nanoseconds."},
+    {"set_layer_cost", set_layer_cost, METH_O, "Cost of one layer frame in nanoseconds, for the overhead budget."},
+    {"set_data_worker", set_data_worker, METH_NOARGS, "This process loads data for another."},
+    {"push_layer", push_layer, METH_O, "Open a layer frame; True if one was opened."},
+    {"pop_layer", pop_layer, METH_NOARGS, "Close the innermost layer frame."},
+    {"forget_module", forget_module, METH_O, "forget_module(address): the module was freed."},
+    {"push_backward", push_backward, METH_NOARGS, "Open the backward phase on this thread."},
+    {"pop_phase", pop_phase, METH_NOARGS, "Close the innermost phase of this thread."},
+    {"optimizer_stepped", optimizer_stepped, METH_O, "This optimizer has stepped, in the open Optimizer.step scope."},
+    {"optimizer_made", optimizer_made, METH_NOARGS, "The program has an optimizer: steps end with it."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_deepseek_prof_recorder", "Native operator recorder.", -1, methods,
+                          nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__deepseek_prof_recorder() { return PyModule_Create(&definition); }

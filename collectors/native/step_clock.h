@@ -1,0 +1,147 @@
+// Where steps end, and how much of the next step to record.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "recorder.h"
+
+namespace deepseek_prof {
+
+struct RecordMode {
+  bool operators;
+  bool layers;
+};
+
+// A step ends when the last optimizer of a cycle has stepped (two optimizers that alternate, as in a GAN, make one
+// step), or without an optimizer when the last root module of a cycle has returned. The cycle's last member is known
+// when its first member comes again; the end of that first step is then set in retrospect.
+class StepClock {
+ public:
+  void reset() { *this = StepClock(optimizer_); }
+  StepClock() = default;
+
+  bool ends_with_root_calls() const { return !optimizer_; }
+  void optimizer_made() {
+    if (optimizer_) return;
+    optimizer_ = true;
+    cycle_.clear();
+    closer_ = 0;
+  }
+  void set_stepped_optimizer(uint64_t key) {
+    optimizer_made();
+    stepped_ = key;
+  }
+  uint64_t stepped_optimizer() const { return stepped_; }
+  uint64_t take_stepped_optimizer() {
+    const uint64_t key = stepped_;
+    stepped_ = 0;
+    return key;
+  }
+  // The first layer, and after it the end of each step, begins the next step.
+  void activity(uint64_t start_ns) {
+    if (step_start_ns_ == 0) step_start_ns_ = start_ns;
+  }
+  uint64_t finished() const { return finished_; }
+  uint64_t full_steps() const { return full_steps_; }
+
+  // At the end of a program of a single step no second one has shown the cycle.
+  template <typename Emit>
+  void flush(Emit emit) {
+    if (closer_ == 0 && !cycle_.empty()) emit_step(last_end_ns_, emit);
+    cycle_.clear();
+  }
+
+  RecordMode initial_mode(const Settings& settings) const { return mode_for(0, settings, true); }
+
+  // `emit(start_ns, dur_ns)` takes each step that is now known to be finished.
+  template <typename Emit>
+  std::optional<RecordMode> tick(uint64_t key, uint64_t end_ns, uint64_t events, uint64_t layers, const Settings& settings,
+                                 Emit emit) {
+    if (step_start_ns_ == 0) step_start_ns_ = end_ns;
+    if (closer_ == 0) {
+      if (cycle_.empty() || std::find(cycle_.begin(), cycle_.end(), key) == cycle_.end()) {
+        cycle_.push_back(key);
+        last_end_ns_ = end_ns;
+        return std::nullopt;
+      }
+      closer_ = cycle_.back();
+      emit_step(last_end_ns_, emit);
+      events_before_ = layers_before_ = 0;
+      if (closer_ != key) return std::nullopt;
+    } else if (key != closer_) {
+      // The closer may have died (a new optimizer, another model): a member that comes twice since then takes over.
+      if (std::find(since_closer_.begin(), since_closer_.end(), key) == since_closer_.end()) {
+        since_closer_.push_back(key);
+        return std::nullopt;
+      }
+      closer_ = key;
+    }
+    since_closer_.clear();
+    emit_step(end_ns, emit);
+    return next_mode(events, layers, settings);
+  }
+
+ private:
+  explicit StepClock(bool optimizer) : optimizer_(optimizer) {}
+
+  template <typename Emit>
+  void emit_step(uint64_t end_ns, Emit emit) {
+    const uint64_t start_ns = std::min(step_start_ns_, end_ns);
+    step_dur_ns_ = end_ns - start_ns;
+    emit(start_ns, step_dur_ns_);
+    ++finished_;
+    step_start_ns_ = end_ns;
+  }
+
+  RecordMode mode_for(uint64_t step, const Settings& settings, bool full) const {
+    const bool inside = (settings.first_step < 0 || static_cast<int64_t>(step) >= settings.first_step) &&
+                        (settings.last_step < 0 || static_cast<int64_t>(step) <= settings.last_step);
+    return {inside && full, inside && (full || light_layers_)};
+  }
+
+  // With a budget: after a step in full, how many steps to go without operators so that the mean stays below it.
+  RecordMode next_mode(uint64_t events, uint64_t layers, const Settings& settings) {
+    const double event_cost = static_cast<double>(events - events_before_) * settings.operator_cost_ns;
+    const double layer_cost = static_cast<double>(layers - layers_before_) * settings.layer_cost_ns;
+    events_before_ = events;
+    layers_before_ = layers;
+    if (last_was_full_) {
+      ++full_steps_;
+      light_left_ = 0;
+      if (settings.overhead_budget >= 0 && event_cost > 0) {
+        const double bare = std::max(static_cast<double>(step_dur_ns_) - event_cost - layer_cost, 1.0);
+        const double allowed = settings.overhead_budget * bare;
+        light_layers_ = layer_cost <= 0.5 * allowed;
+        const double light = light_layers_ ? layer_cost : 0.0;
+        const double full = event_cost + layer_cost;
+        if (full > allowed) light_left_ = std::min(std::ceil((full - light) / std::max(allowed - light, full / 1000)), 1000.0) - 1;
+      }
+    } else {
+      light_left_ -= 1;
+    }
+    last_was_full_ = light_left_ < 1;
+    return mode_for(finished_, settings, last_was_full_);
+  }
+
+  bool optimizer_ = false;
+  bool last_was_full_ = true;
+  bool light_layers_ = true;
+  double light_left_ = 0;
+  uint64_t stepped_ = 0;
+  uint64_t closer_ = 0;
+  uint64_t last_end_ns_ = 0;
+  uint64_t step_start_ns_ = 0;
+  uint64_t step_dur_ns_ = 0;
+  uint64_t finished_ = 0;
+  uint64_t full_steps_ = 0;
+  uint64_t events_before_ = 0;
+  uint64_t layers_before_ = 0;
+  std::vector<uint64_t> cycle_;
+  std::vector<uint64_t> since_closer_;
+};
+
+}  // namespace deepseek_prof

@@ -1,0 +1,32 @@
+"""deepseek-prof: records, explains and optimizes PyTorch programs. The public API is the list ``__all__``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Run", "__version__", "annotate", "load", "profile"]
+
+if TYPE_CHECKING:
+    from deepseek_prof.api import LoadedRun as Run
+    from deepseek_prof.api import load, profile
+    from deepseek_prof.scopes import annotate
+
+# The package is imported into profiled programs too: nothing below is loaded before it is used.
+_HOMES = {
+    "Run": ("deepseek_prof.api", "LoadedRun"),
+    "load": ("deepseek_prof.api", "load"),
+    "profile": ("deepseek_prof.api", "profile"),
+    "annotate": ("deepseek_prof.scopes", "annotate"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deepseek_prof' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOMES[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value

@@ -1,0 +1,54 @@
+"""Every error that a user may see, each with its exit status.
+
+::
+
+    DeepseekProfError            1
+    ├── UsageError               2   the command line or a setting does not fit
+    │   ├── QueryError           2   a filter expression does not parse
+    │   └── RunNotFoundError     2   no such run
+    ├── RunDamagedError          3   a run directory holds bytes that are not ours, or an unknown schema
+    ├── OutputError              4   the output folder cannot be written, or exists
+    └── RecorderError            5   the recorder cannot be built or loaded
+
+A message says what happened, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class DeepseekProfError(Exception):
+    """Base of all our errors; ``exit_status`` is what the command line returns."""
+
+    exit_status = 1
+
+
+class UsageError(DeepseekProfError):
+    """The command line, a setting or an argument does not fit."""
+
+    exit_status = 2
+
+
+class QueryError(UsageError):
+    """A filter expression does not parse; the message points at the column."""
+
+
+class RunNotFoundError(UsageError):
+    """No run of that name, or no run at all."""
+
+
+class RunDamagedError(DeepseekProfError):
+    """A file of the run directory is damaged, foreign, or of an unknown schema version."""
+
+    exit_status = 3
+
+
+class OutputError(DeepseekProfError):
+    """The run directory cannot be created or written."""
+
+    exit_status = 4
+
+
+class RecorderError(DeepseekProfError):
+    """The native recorder cannot be built or loaded."""
+
+    exit_status = 5

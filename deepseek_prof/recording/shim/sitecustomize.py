@@ -1,0 +1,78 @@
+"""Runs at the start of every Python process of a recorded program and waits for torch; see docs/architecture.md.
+
+Standard library only, and nothing of ours is imported before torch is: a program without torch pays for this file alone.
+"""
+
+import os
+import sys
+
+
+def _chain() -> None:
+    """Leave the module path as the user's, and run the ``sitecustomize`` that we stand in front of."""
+    from importlib.machinery import PathFinder
+    from importlib.util import module_from_spec
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here or not entry]
+    spec = PathFinder.find_spec("sitecustomize")
+    if spec is None or spec.loader is None:
+        return
+    module = module_from_spec(spec)
+    sys.modules["sitecustomize"] = module
+    spec.loader.exec_module(module)
+
+
+class _TorchLoader:
+    """The loader of torch, with our attachment after it."""
+
+    def __init__(self, loader):  # type: ignore[no-untyped-def]  # stays importable by the oldest supported Python
+        self._loader = loader
+
+    def __getattr__(self, name):  # type: ignore[no-untyped-def]  # everything else is the real loader's
+        return getattr(self._loader, name)
+
+    def create_module(self, spec):  # type: ignore[no-untyped-def]
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):  # type: ignore[no-untyped-def]
+        module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _attach()
+
+
+class _TorchFinder:
+    """Meta path finder: notices the import of torch once, and finds our own package for the child's half."""
+
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+        # No import before the name is known: it would come back here.
+        if name == "deepseek_prof":  # ours, wherever it is installed: the user's environment may lack it
+            from importlib.machinery import PathFinder
+
+            return PathFinder.find_spec(name, [os.environ["DEEPSEEK_PROF_PACKAGE"]])
+        if name != "torch" or getattr(self, "seen", False):
+            return None
+        self.seen = True
+        from importlib.util import find_spec
+
+        spec = find_spec("torch")
+        if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _TorchLoader(spec.loader)
+        return spec
+
+
+def _attach() -> None:
+    try:
+        from deepseek_prof.collectors.child import attach
+
+        attach()
+    except Exception as error:  # noqa: BLE001  # whatever fails in us, the user's program runs on
+        print(
+            f"deepseek-prof: warning: this process is not recorded: {type(error).__name__}: {error}",
+            file=sys.stderr,
+        )
+
+
+if os.environ.get("DEEPSEEK_PROF_LIVE"):
+    sys.meta_path.insert(0, _TorchFinder())
+_chain()
