@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -13,15 +12,79 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 _undo: list[Callable[[], None]] = []
 
 
-def install_steps(native: ModuleType) -> None:
-    """Tell the native recorder where steps and backward passes begin and end."""
-    hook = register_optimizer_step_post_hook(lambda optimizer, _args, _kwargs: native.optimizer_stepped(optimizer))
+class StepSink(Protocol):
+    """A recorder that wants to know where steps and backward passes begin and end (the native module is one)."""
+
+    def optimizer_made(self) -> None:
+        """The program has an optimizer: steps end with it, no longer with each call of the root module."""
+
+    def optimizer_stepped(self, optimizer: object, /) -> None:
+        """This optimizer has stepped, inside its ``Optimizer.step`` scope."""
+
+    def push_backward(self) -> None:
+        """A backward pass begins on this thread."""
+
+    def pop_phase(self) -> None:
+        """The backward pass has ended."""
+
+    def set_data_worker(self) -> None:
+        """This process loads data for another one."""
+
+
+class StepCycle:
+    """Where steps end, as ``native/step_clock.h`` decides it: with the last member of a cycle of optimizers or roots."""
+
+    def __init__(self) -> None:
+        self.ends_with_root_calls = True
+        self.finished = 0
+        self._cycle: list[int] = []
+        self._closer: int | None = None
+        self._last_end_ns = 0
+        self._start_ns = 0
+
+    def use_optimizer(self) -> None:
+        """Count optimizer steps from now on."""
+        if self.ends_with_root_calls:
+            self.ends_with_root_calls = False
+            self._cycle, self._closer = [], None
+
+    def activity(self, start_ns: int) -> None:
+        """The first layer of the program begins its first step."""
+        self._start_ns = self._start_ns or start_ns
+
+    def tick(self, key: int, end_ns: int, emit: Callable[[int, int], None]) -> None:
+        """The member ``key`` has ended; ``emit(start_ns, dur_ns)`` takes each step that is thereby known to be over."""
+        if self._closer is None:
+            if key not in self._cycle:
+                self._cycle.append(key)
+                self._last_end_ns = end_ns
+                return
+            self._closer = self._cycle[-1]
+            self._end(self._last_end_ns, emit)
+        if key == self._closer:
+            self._end(end_ns, emit)
+
+    def flush(self, emit: Callable[[int, int], None]) -> None:
+        """The program ends: a single step has shown no cycle."""
+        if self._closer is None and self._cycle:
+            self._end(self._last_end_ns, emit)
+
+    def _end(self, end_ns: int, emit: Callable[[int, int], None]) -> None:
+        start_ns = min(self._start_ns or end_ns, end_ns)
+        emit(start_ns, end_ns - start_ns)
+        self.finished += 1
+        self._start_ns = end_ns
+
+
+def install_steps(sink: StepSink) -> None:
+    """Tell the recorder where steps and backward passes begin and end."""
+    hook = register_optimizer_step_post_hook(lambda optimizer, _args, _kwargs: sink.optimizer_stepped(optimizer))
     _undo.append(hook.remove)
-    _wrap(torch.optim.Optimizer, "__init__", lambda original: _after(original, native.optimizer_made))
-    _wrap(torch.autograd, "_engine_run_backward", lambda original: _backward(original, native))
+    _wrap(torch.optim.Optimizer, "__init__", lambda original: _after(original, sink.optimizer_made))
+    _wrap(torch.autograd, "_engine_run_backward", lambda original: _backward(original, sink))
     import torch.utils.data._utils.worker as data_worker
 
-    _wrap(data_worker, "_worker_loop", lambda original: _before(original, native.set_data_worker))
+    _wrap(data_worker, "_worker_loop", lambda original: _before(original, sink.set_data_worker))
     watch_rank()
 
 
@@ -79,16 +142,16 @@ def _before(original: Callable[..., Any], first: Callable[[], None]) -> Callable
     return call
 
 
-def _backward(original: Callable[..., Any], native: ModuleType) -> Callable[..., Any]:
+def _backward(original: Callable[..., Any], sink: StepSink) -> Callable[..., Any]:
     is_compiling = torch.compiler.is_compiling
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if is_compiling():
             return original(*args, **kwargs)
-        native.push_backward()
+        sink.push_backward()
         try:
             return original(*args, **kwargs)
         finally:
-            native.pop_phase()
+            sink.pop_phase()
 
     return call

@@ -54,7 +54,11 @@ PyObject* statistics(PyObject*, PyObject*) {
                        s.steps, "full_steps", s.full_steps, "contexts", s.contexts, "threads", s.threads);
 }
 
-PyObject* calibrate(PyObject*, PyObject*) { return PyFloat_FromDouble(deepseek_prof::calibrate()); }
+PyObject* calibrate(PyObject*, PyObject* in_situ_factor) {
+  const double factor = PyFloat_AsDouble(in_situ_factor);
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  return PyFloat_FromDouble(deepseek_prof::calibrate(factor));
+}
 
 PyObject* set_layer_cost(PyObject*, PyObject* ns) {
   const double value = PyFloat_AsDouble(ns);
@@ -135,7 +139,7 @@ PyMethodDef methods[] = {
     {"stop", stop, METH_NOARGS, "Stop recording; what was written stays."},
     {"reopen", reopen, METH_VARARGS, "reopen(directory, process_json): go on in a forked child."},
     {"statistics", statistics, METH_NOARGS, "Counts of this process as a dict."},
-    {"calibrate", calibrate, METH_NOARGS, "Measured cost of one operator record in nanoseconds."},
+    {"calibrate", calibrate, METH_O, "calibrate(in_situ_factor): measured cost of one operator record in nanoseconds."},
     {"set_layer_cost", set_layer_cost, METH_O, "Cost of one layer frame in nanoseconds, for the overhead budget."},
     {"set_data_worker", set_data_worker, METH_NOARGS, "This process loads data for another."},
     {"push_layer", push_layer, METH_O, "Open a layer frame; True if one was opened."},

@@ -3,13 +3,13 @@
 #include <ATen/record_function.h>
 #include <pthread.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 
 #include <algorithm>
 #include <cmath>
 #include <sstream>
 
+#include "clock.h"
 #include "step_clock.h"
 #include "thread_state.h"
 
@@ -21,12 +21,6 @@ constexpr size_t kSegmentBytes = 1u << 20;
 constexpr uint64_t kMaxForwardThreads = 8192;
 constexpr uint64_t kGradEnabled = 1u << 8;
 constexpr std::string_view kEvaluate = "autograd::engine::evaluate_function: ";
-
-inline uint64_t now_ns() {
-  timespec time;
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(time.tv_nsec);
-}
 
 struct Recorder {
   ContextTree tree;
@@ -55,10 +49,10 @@ struct Recorder {
   std::unordered_map<const void*, KnownModule> modules;
 };
 
-Recorder& recorder() {
-  static Recorder* instance = new Recorder;  // leaked: threads may still record while the process ends
-  return *instance;
-}
+Recorder& global_recorder = *new Recorder;  // leaked: threads may still record while the process ends
+const TickRate tick_rate = TickRate::measure();
+
+inline Recorder& recorder() { return global_recorder; }
 
 struct ThreadExit {
   ThreadState* state = nullptr;
@@ -69,7 +63,8 @@ struct ThreadExit {
   }
 };
 
-thread_local ThreadState* current_thread = nullptr;
+// One pointer fits the loader's spare static TLS; the general model would cost a call at every access.
+__attribute__((tls_model("initial-exec"))) thread_local ThreadState* current_thread = nullptr;
 thread_local ThreadExit thread_exit;
 
 ThreadState* make_thread() {
@@ -115,6 +110,8 @@ inline ThreadState* this_thread() {
   return __builtin_expect(thread != nullptr, 1) ? thread : make_thread();
 }
 
+inline uint64_t now_ns(ThreadState* thread) { return thread->clock.now_ns(tick_rate); }
+
 inline void write(ThreadState* thread, const Frame& frame, uint64_t end_ns) {
   Recorder& r = recorder();
   const uint64_t generation = r.generation.load(std::memory_order_relaxed);
@@ -122,38 +119,38 @@ inline void write(ThreadState* thread, const Frame& frame, uint64_t end_ns) {
     if (generation == 0) return;
     adopt(r, thread, generation);
   }
-  const uint64_t dur = end_ns - frame.start_ns;
+  const uint64_t dur = end_ns > frame.start_ns ? end_ns - frame.start_ns : 0;
   thread->segments.append(frame.start_ns, dur, dur - std::min(dur, frame.child_ns), frame.context, frame.signature, end_ns);
 }
 
 inline void push(ThreadState* thread, const void* key, uint32_t context, uint32_t layer, Phase phase, Kind kind,
-                 uint32_t signature = 0, bool transparent = false) {
-  thread->frames.push_back({key, 0, 0, context, layer, signature, phase, kind, transparent});
+                 uint32_t signature = 0, bool transparent = false, bool ends_step = false) {
+  thread->frames.push_back({key, 0, 0, context, layer, signature, phase, kind, transparent, ends_step});
   // Read last, so that our own work before it counts to the parent's self time, not to the operator.
-  thread->frames.back().start_ns = now_ns();
+  thread->frames.back().start_ns = now_ns(thread);
 }
 
 void end_step(Recorder& r, uint64_t key, uint64_t end_ns);
 
 // Closes the topmost frame. Frames that lose their end (a scope left open, a generator) are closed by their parent's.
 inline void pop(ThreadState* thread, uint64_t end_ns) {
-  const Frame frame = thread->frames.back();
-  thread->frames.pop_back();
+  const Frame& frame = thread->frames.back();
+  thread->frames.pop_back();  // its memory stays until the next push
   if (!thread->frames.empty()) {
     Frame& parent = thread->frames.back();
-    parent.child_ns += frame.transparent ? frame.child_ns : end_ns - frame.start_ns;
+    parent.child_ns += frame.transparent ? frame.child_ns : std::max(end_ns, frame.start_ns) - frame.start_ns;
   }
   if (!frame.transparent) write(thread, frame, end_ns);
 }
 
 inline bool pop_to(ThreadState* thread, const void* key, Kind kind) {
   if (!thread->frames.empty() && thread->frames.back().key == key && thread->frames.back().kind == kind) {
-    pop(thread, now_ns());
+    pop(thread, now_ns(thread));
     return true;
   }
   for (size_t depth = thread->frames.size(); depth-- > 0;) {
     if (thread->frames[depth].key != key || thread->frames[depth].kind != kind) continue;
-    const uint64_t end_ns = now_ns();
+    const uint64_t end_ns = now_ns(thread);
     while (thread->frames.size() > depth) pop(thread, end_ns);
     return true;
   }
@@ -221,9 +218,12 @@ uint32_t layer_of_node(Recorder& r, uint64_t forward_thread, int64_t sequence) {
 }
 
 // The layer whose gradient the autograd engine computes now on this thread.
-uint32_t layer_of_evaluated_node(Recorder& r) {
+uint32_t layer_of_evaluated_node(Recorder& r, std::string_view name) {
   const auto node = torch::autograd::get_current_node();
   if (!node) return 0;
+  constexpr std::string_view leaf = "AccumulateGrad";
+  const bool is_leaf = name.size() > leaf.size() && name.substr(name.size() - leaf.size()) == leaf;
+  if (!is_leaf) return layer_of_node(r, node->thread_id(), static_cast<int64_t>(node->sequence_nr()));
   if (const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node.get())) {
     if (!accumulate->variable.defined()) return 0;
     uint32_t owner = 0;
@@ -234,7 +234,7 @@ uint32_t layer_of_evaluated_node(Recorder& r) {
     }
     return r.tree.backward_twin(owner);
   }
-  return layer_of_node(r, node->thread_id(), static_cast<int64_t>(node->sequence_nr()));
+  return 0;
 }
 
 std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool signatures) {
@@ -257,7 +257,7 @@ std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool
       if (const uint32_t owner = layer_of_node(r, fn.forwardThreadId(), sequence)) parent = layer = owner;
     }
   } else if (size > kEvaluate.size() && name[4] == 'g' && std::memcmp(name, kEvaluate.data(), kEvaluate.size()) == 0) {
-    if (const uint32_t owner = layer_of_evaluated_node(r)) parent = layer = owner;
+    if (const uint32_t owner = layer_of_evaluated_node(r, std::string_view(name, size))) parent = layer = owner;
   } else if (sequence >= 0 && scope == at::RecordScope::FUNCTION) {
     if (__builtin_expect(thread->sequences == nullptr, 0)) {
       thread->sequences = new SequenceTable;
@@ -270,14 +270,17 @@ std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool
   }
   const uint64_t traits = static_cast<uint64_t>(scope) | (sequence >= 0 ? kGradEnabled : 0) | static_cast<uint64_t>(phase) << 9;
   const uint64_t key = mix(hash_text(name, size), static_cast<uint64_t>(parent) << 16 | traits) | 1;
-  uint32_t context = thread->cache.find(key);
-  if (__builtin_expect(context == 0, 0)) {
-    context = make_context(r, parent, phase, scope, sequence >= 0, std::string_view(name, size));
-    thread->cache.insert(key, context);
+  const ContextCache::Slot* known = thread->cache.find(key);
+  ContextCache::Slot fresh;
+  if (__builtin_expect(known == nullptr, 0)) {
+    const uint32_t context = make_context(r, parent, phase, scope, sequence >= 0, std::string_view(name, size));
+    const Node& node = r.tree[context];
+    fresh = {key, context, node.phase, node.kind, node.ends_step};
+    thread->cache.insert(fresh);
+    known = &fresh;
   }
-  const Node& node = r.tree[context];
   const uint32_t signature = signatures ? r.tree.signature(signature_of(fn)) : 0;
-  push(thread, &fn, context, layer, node.phase, node.kind, signature);
+  push(thread, &fn, known->context, layer, known->phase, known->kind, signature, false, known->ends_step);
   return nullptr;
 }
 
@@ -289,13 +292,13 @@ void on_end(const at::RecordFunction& fn, at::ObserverContext*) {
   ThreadState* thread = this_thread();
   for (size_t depth = thread->frames.size(); depth-- > 0;) {
     if (thread->frames[depth].key != &fn) continue;
-    const uint64_t end_ns = now_ns();
+    const uint64_t end_ns = now_ns(thread);
     while (thread->frames.size() > depth + 1) pop(thread, end_ns);
-    const uint32_t context = thread->frames.back().context;
+    const bool ends_step = thread->frames.back().ends_step;
     pop(thread, end_ns);
     // Own cache line, one writer: a plain load and store.
     thread->events.store(thread->events.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    if (__builtin_expect(r.tree[context].ends_step, 0) && r.steps.stepped_optimizer() != 0) {
+    if (__builtin_expect(ends_step, 0) && r.steps.stepped_optimizer() != 0) {
       end_step(r, r.steps.take_stepped_optimizer(), end_ns);
     }
     return;
@@ -429,36 +432,46 @@ Statistics statistics() {
   return sum;
 }
 
-double calibrate() {
+double calibrate(double in_situ_factor) {
   Recorder& r = recorder();
   ThreadState* thread = this_thread();
-  constexpr int kOperators = 2000;
+  constexpr int kOperators = 400, kRounds = 5;
   std::vector<Record> scratch(kOperators * 2);
+  // Real operators push our code and data out of the first-level caches; an empty loop would measure a third of the
+  // cost that programs pay.
+  std::vector<uint64_t> disturbance(96 * 1024 / 8);
+  uint64_t sink = 0;
+  // A real operator: the dispatcher leaves its fast path for a recorded one, which is half of the cost.
+  const c10::InferenceMode no_autograd;
+  const at::Tensor tensor = at::empty({1});
   const auto loop = [&] {
-    const uint64_t begin_ns = now_ns();
+    uint64_t spent_ns = 0;
     for (int i = 0; i < kOperators; ++i) {
-      RECORD_FUNCTION("aten::empty", std::vector<c10::IValue>());
+      for (size_t line = 0; line < disturbance.size(); line += 8) sink += ++disturbance[line];
+      const uint64_t begin_ns = monotonic_ns();
+      tensor.view({1});
+      spent_ns += monotonic_ns() - begin_ns;
     }
-    return static_cast<double>(now_ns() - begin_ns) / kOperators;
+    return static_cast<double>(spent_ns) / kOperators;
   };
   const uint64_t events = thread->events.load();
   const bool was_on = r.operators_on.load();
   std::vector<double> costs;
   r.calibrating = true;
-  for (int round = 0; round < 5; ++round) {
+  for (int round = 0; round < kRounds; ++round) {
     const auto position = thread->segments.redirect(scratch.data(), scratch.size());
     set_operators(r, false);
     const double bare = loop();
     set_operators(r, true);
     const double recorded = loop();
     thread->segments.restore(position);
-    costs.push_back(recorded - bare);
+    costs.push_back(recorded - bare + static_cast<double>(sink & 0));
   }
   r.calibrating = false;
   set_operators(r, was_on);
   thread->events.store(events);
   std::sort(costs.begin(), costs.end());
-  r.settings.operator_cost_ns = std::max(costs[2], 0.0);
+  r.settings.operator_cost_ns = std::max(costs[kRounds / 2], 0.0) * in_situ_factor;
   return r.settings.operator_cost_ns;
 }
 
@@ -538,7 +551,7 @@ void pop_layer() {
   const uint64_t key = reinterpret_cast<uintptr_t>(module);
   pop_to(thread, module, kLayer);
   thread->layers.store(thread->layers.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if (r.steps.ends_with_root_calls() && thread->frames.empty()) end_step(r, key, now_ns());
+  if (r.steps.ends_with_root_calls() && thread->frames.empty()) end_step(r, key, now_ns(thread));
 }
 
 void forget_module(const void* module) {

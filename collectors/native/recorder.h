@@ -36,8 +36,9 @@ void stop();
 void reopen(const std::string& directory, const std::string& process_json);
 Statistics statistics();
 
-// Nanoseconds that one recorded operator adds, callback machinery included: median of several loops of empty operators.
-double calibrate();
+// Nanoseconds that one recorded operator adds, callback and dispatcher included: median of several loops of a small
+// operator with and without recording, times `in_situ_factor`.
+double calibrate(double in_situ_factor);
 void set_layer_cost(double ns);
 // Processes that load data for another one: what they do outside any layer is phase `data`.
 void set_default_phase(Phase phase);

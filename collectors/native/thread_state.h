@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "clock.h"
 #include "context_tree.h"
 #include "segments.h"
 
@@ -24,40 +25,46 @@ struct Frame {
   Phase phase;
   Kind kind;
   bool transparent;  // no record of its own (a wrapper module such as DDP)
+  bool ends_step;    // an Optimizer.step scope
 };
 
-// Open addressing from a 64-bit key to a context id. Keys are well-mixed hashes, 0 is never one.
+// Open addressing from a 64-bit key to a context and what a frame needs of it, in one cache line: looking into the tree
+// as well would cost a second miss at every operator. Keys are well-mixed hashes, 0 is never one.
 class ContextCache {
  public:
+  struct Slot {
+    uint64_t key = 0;
+    uint32_t context = 0;
+    Phase phase = kOther;
+    Kind kind = kOp;
+    bool ends_step = false;
+  };
   ContextCache() : slots_(4096) {}
-  uint32_t find(uint64_t key) const {
-    for (size_t i = key & (slots_.size() - 1);; i = (i + 1) & (slots_.size() - 1)) {
-      if (slots_[i].key == key) return slots_[i].context;
-      if (slots_[i].key == 0) return 0;
+  const Slot* find(uint64_t key) const {
+    const size_t mask = slots_.size() - 1;
+    for (size_t i = key & mask;; i = (i + 1) & mask) {
+      if (slots_[i].key == key) return &slots_[i];
+      if (slots_[i].key == 0) return nullptr;
     }
   }
-  void insert(uint64_t key, uint32_t context) {
+  void insert(const Slot& slot) {
     if (used_ * 2 >= slots_.size()) {
       if (slots_.size() >= kMaxSlots) return;  // a program of endless names: its new ones take the slow path
       std::vector<Slot> old(slots_.size() * 2);
       old.swap(slots_);
       used_ = 0;
-      for (const Slot& slot : old) {
-        if (slot.key != 0) insert(slot.key, slot.context);
+      for (const Slot& kept : old) {
+        if (kept.key != 0) insert(kept);
       }
     }
-    size_t i = key & (slots_.size() - 1);
+    size_t i = slot.key & (slots_.size() - 1);
     while (slots_[i].key != 0) i = (i + 1) & (slots_.size() - 1);
-    slots_[i] = {key, context};
+    slots_[i] = slot;
     ++used_;
   }
 
  private:
   static constexpr size_t kMaxSlots = 1u << 19;
-  struct Slot {
-    uint64_t key;
-    uint32_t context;
-  };
   std::vector<Slot> slots_;
   size_t used_ = 0;
 };
@@ -92,6 +99,7 @@ struct ThreadState {
   std::vector<Frame> frames;
   ContextCache cache;
   SegmentStream segments;
+  ThreadClock clock;
   SequenceTable* sequences = nullptr;  // made with the first forward operator; outlives the thread
   std::atomic<uint64_t> events{0};
   std::atomic<uint64_t> layers{0};
