@@ -1,0 +1,140 @@
+"""The Python API: ``profile`` records in this process, ``load`` opens a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from deepseek_prof.analysis.findings import Finding
+    from deepseek_prof.analysis.results import TopTable
+    from deepseek_prof.trace.run import Run
+
+
+class LoadedRun:
+    """A finished run, open for reading. Close it, or use it in a ``with`` block.
+
+    ``spans`` and ``top`` take a query of the filter language (docs/query.md).
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self._run.path
+
+    @property
+    def info(self) -> dict[str, object]:
+        """What ``run.json`` says; see docs/architecture.md."""
+        return dict(self._run.info)
+
+    def spans(self, query: str | None = None) -> pa.Table:
+        """The spans that match ``query`` as an Arrow table with the columns of the ``spans`` view, ordered by time.
+
+        Raises:
+            QueryError: the query does not parse.
+        """
+        from deepseek_prof.query import compile_query
+
+        compiled = compile_query(query or "")
+        statement = f"select * from spans where {compiled.sql} order by start_ns"  # noqa: S608  # values are parameters
+        return self._run.connection.execute(statement, list(compiled.params)).to_arrow_table()
+
+    def top(self, by: str = "op", query: str | None = None, sort: str = "self", limit: int | None = 20) -> TopTable:
+        """Time by ``op``, ``layer``, ``type``, ``phase``, ``step``, ``thread`` or ``context``; durations in ns."""
+        from deepseek_prof.analysis.top import top
+
+        return top(self._run, by, query, sort=sort, limit=limit)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What makes the program slow, with evidence, estimated gain and what to do."""
+        from deepseek_prof.analysis.findings import find
+        from deepseek_prof.analysis.summary import summarize
+
+        return find(self._run, summarize(self._run))
+
+    def close(self) -> None:
+        """Release the files."""
+        self._run.close()
+
+    def __enter__(self) -> LoadedRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def load(run: str | os.PathLike[str] | None = None) -> LoadedRun:
+    """Open a run: a directory, a run's name, or ``latest`` (the default).
+
+    A run whose recording was cut off is converted first.
+
+    Raises:
+        RunNotFoundError: no such run.
+        RunDamagedError: its files cannot be read.
+    """
+    from deepseek_prof.recording.recover import needs_recovery, recover
+    from deepseek_prof.trace.catalog import resolve_run
+    from deepseek_prof.trace.run import Run
+
+    path = resolve_run(os.fspath(run) if run is not None else None)
+    if needs_recovery(path):
+        recover(path)
+    return LoadedRun(Run.open(path))
+
+
+class Profile:
+    """What ``profile`` yields: after the block, ``run`` opens what it recorded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self) -> LoadedRun:
+        """Open the recorded run; only after the block."""
+        return load(self.path)
+
+
+@contextmanager
+def profile(output: str | os.PathLike[str] | None = None, *, record: str = "ops") -> Iterator[Profile]:
+    """Record the operators that this process runs inside the block, for notebooks and tests.
+
+    Args:
+        output: the run directory to make; default below ``./.deepseek-prof/``.
+        record: ``layers``, ``ops`` or ``full``.
+
+    Raises:
+        OutputError: the directory exists or cannot be made.
+        RecorderError: this process is being recorded already, or no recorder works here.
+    """
+    import torch  # noqa: F401  # the recorder attaches to it
+
+    from deepseek_prof.collectors import child
+    from deepseek_prof.config import RunSettings
+    from deepseek_prof.recording.follow import DONE_NAME
+    from deepseek_prof.recording.recover import needs_recovery, recover
+    from deepseek_prof.recording.run_directory import create_run_directory
+
+    settings = RunSettings(output=Path(output) if output is not None else None, record=record)
+    path = create_run_directory(settings, ["python", "notebook"])
+    child.begin(path / "live", child.ChildSettings(record=record, parent_pid=os.getppid()))
+    # Conversion runs beside the user's process, not in it, so that a long block stays bounded on disk.
+    helper = subprocess.Popen(
+        [sys.executable, "-m", "deepseek_prof.recording.follow", str(path), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield Profile(path)
+    finally:
+        child.end()
+        (path / "live" / DONE_NAME).touch()
+        if helper.wait() != 0 and needs_recovery(path):
+            recover(path)

@@ -1,0 +1,1 @@
+"""Makes run directories: starts the program, reads what its processes write, converts it to Parquet."""

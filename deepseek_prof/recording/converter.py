@@ -1,0 +1,247 @@
+"""Turns what the profiled processes write under ``live/`` into the Parquet files of the run, while they run and after.
+
+A segment is deleted once its spans are in a part, and a part's footer names its segments, so that a conversion that is
+cut short at any point neither loses nor repeats a span. Damage costs no more than what is damaged, and is written down.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deepseek_prof.errors import OutputError, RunDamagedError
+from deepseek_prof.model import Kind
+from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
+from deepseek_prof.recording.eviction import evict_oldest
+from deepseek_prof.recording.live_process import LiveProcess, find_processes, is_closed
+from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
+from deepseek_prof.recording.run_record import RunRecord
+from deepseek_prof.recording.segments import Segment, scan_segment
+from deepseek_prof.recording.span_table import spans_to_arrow
+from deepseek_prof.recording.steps import StepBoundaries, steps_to_arrow
+from deepseek_prof.trace.schema import CONTEXTS
+
+LOCK_NAME = "converter.lock"
+PENDING_BYTES = 8 << 20
+"""Closed segments of one process are converted once they amount to this."""
+_MAX_PART_ROWS = 1 << 21
+_MIN_PART_ROWS = 1 << 14
+_ROW_BYTES = 24
+
+
+class Converter:
+    """Converts one run. Only one may work on a run at a time; a second raises OutputError.
+
+    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context.
+    """
+
+    def __init__(self, run_dir: Path, *, max_size_bytes: int) -> None:
+        self._run_dir = run_dir
+        self._live = run_dir / "live"
+        self._max_size_bytes = max_size_bytes
+        # A part is the least that can be removed: several must fit.
+        self._part_rows = min(_MAX_PART_ROWS, max(_MIN_PART_ROWS, max_size_bytes // 8 // _ROW_BYTES))
+        try:
+            self._live.mkdir(mode=0o700, exist_ok=True)
+            # Held until `finish` or our death, and not inherited by the programs that we start.
+            self._lock = (self._live / LOCK_NAME).open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"{run_dir} is being recorded or converted by another process; wait for it.") from error
+        except OSError as error:
+            raise OutputError(f"{run_dir} cannot be written: {error}.") from error
+        self._files = PartFiles(run_dir)
+        self._processes: dict[str, LiveProcess] = {}
+        self._record = RunRecord(run_dir)
+        self._offset_ns: int | None = None
+        self._spans_evicted = 0
+        for damage in self._files.damaged:
+            self._record.warn(damage)
+        for name in self._files.converted_segments():
+            (self._live / name).unlink(missing_ok=True)
+
+    @property
+    def spans_written(self) -> int:
+        """Spans converted so far, those that were turned into sums included."""
+        return self._files.rows + self._spans_evicted
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of all span files that are there now."""
+        return self._files.size_bytes
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong so far and is worth a line to the user, each once."""
+        return self._record.warnings
+
+    def poll(self) -> None:
+        """Converts what has piled up. Call it a few times a second; never raises for a full disk or a damaged file."""
+        self._convert_all(final=False)
+
+    def finish(self) -> None:
+        """Converts all that is left, completes ``run.json`` and removes ``live/``.
+
+        A process that still runs is converted up to now, with a warning. If the disk is full, ``live/`` stays, and
+        ``recover`` can complete the run later. The run's ``status`` is left to the caller.
+        """
+        complete = self._convert_all(final=True)
+        processes = sorted(self._processes.values(), key=lambda process: process.order)
+        self._record.complete(processes, self._files)
+        if complete:
+            shutil.rmtree(self._live)
+        self._lock.close()
+
+    # --- one round over all processes
+
+    def _convert_all(self, *, final: bool) -> bool:
+        processes, foreign = find_processes(self._live, self._processes)
+        for name in foreign:
+            self._record.warn(f"live/{name} was not written by deepseek-prof and was left out")
+        complete = True
+        for process in processes:
+            if process.finished:
+                continue
+            try:
+                self._convert_process(process, final=final)
+            except OSError as error:
+                complete = False
+                self._record.warn(
+                    f"converting stopped: {error.strerror or error}. What is recorded waits in live/; "
+                    "free some space, and it is converted on the next try or by `deepseek-prof recover`"
+                )
+        try:
+            self._settle_steps(processes)
+            self._spans_evicted += evict_oldest(self._files, self._max_size_bytes)
+        except OSError as error:
+            self._record.warn(f"a run file could not be replaced: {error.strerror or error}")
+        return complete
+
+    def _convert_process(self, process: LiveProcess, *, final: bool) -> None:
+        alive = process.is_alive()
+        rank = process.description().get("rank")
+        if isinstance(rank, int) and rank >= 0:
+            self._files.set_rank(process.pid, rank)
+        paths = process.segments()
+        if alive:
+            closed = [path for path in paths if is_closed(path)]
+            if final:
+                self._record.warn(
+                    f"process {process.pid} was still running when the recording ended: its later spans are missing"
+                )
+            else:
+                paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
+        self._convert_segments(process, paths, alive=alive)
+        self._refresh(process, alive=alive)
+        process.finished = not alive
+
+    def _convert_segments(self, process: LiveProcess, paths: Sequence[Path], *, alive: bool) -> None:
+        batch: list[tuple[Path, Segment]] = []
+        rows = 0
+        for path in paths:
+            segment = scan_segment(path, being_written=alive and not is_closed(path))
+            self._note_segment(process, path, segment)
+            if batch and rows + len(segment) > self._part_rows:
+                self._write_part(process, batch, alive=alive)
+                batch, rows = [], 0
+            batch.append((path, segment))
+            rows += len(segment)
+        if batch:
+            self._write_part(process, batch, alive=alive)
+
+    def _note_segment(self, process: LiveProcess, path: Path, segment: Segment) -> None:
+        process.dropped_spans[segment.tid] = max(segment.dropped, process.dropped_spans.get(segment.tid, 0))
+        if segment.damage is not None:
+            self._record.drop(process.pid, f"{path.name} is damaged: {segment.damage}", segment.lost)
+
+    def _write_part(self, process: LiveProcess, batch: Sequence[tuple[Path, Segment]], *, alive: bool) -> None:
+        # The log and the steps are read after the segments: both then hold all that the spans refer to.
+        self._refresh(process, alive=alive)
+        segments = [segment for _, segment in batch if len(segment)]
+        if segments:
+            boundaries = self._boundaries_for(process)
+            table, unknown = spans_to_arrow(
+                segments, process.contexts, process.signatures, boundaries, self._clock_offset_ns()
+            )
+            if unknown:
+                self._record.warn(f"spans of process {process.pid} name contexts that its contexts.log does not hold")
+                self._write_contexts(process)
+            names = [f"{process.directory.name}/{path.name}" for path, _ in batch]
+            self._files.add(process.pid, table, names, steps_known=len(boundaries.start_ns) > 0)
+        for path, _ in batch:
+            path.unlink(missing_ok=True)
+        if self._files.size_bytes > self._max_size_bytes:
+            self._spans_evicted += evict_oldest(self._files, self._max_size_bytes)
+
+    # --- contexts and steps
+
+    def _refresh(self, process: LiveProcess, *, alive: bool) -> None:
+        new_contexts = process.refresh_contexts()
+        if process.log_damage is not None:
+            self._record.warn(f"contexts.log of process {process.pid} is damaged: {process.log_damage}")
+        new_steps = process.steps.refresh(being_written=alive)
+        for name, damage in process.steps.damage.items():
+            self._record.drop(process.pid, f"{name} is damaged: {damage}", 0)
+        if new_steps:
+            process.contexts.add_special(STEP_CONTEXT_NAME, Kind.STEP)
+        if new_contexts or new_steps:
+            self._write_contexts(process)
+        if new_steps:
+            number = sum(
+                other.pid == process.pid and other.order < process.order for other in self._processes.values()
+            )
+            path = self._files.directory("spans", process.pid) / f"steps-{number:05d}.parquet"
+            write_parquet(path, steps_to_arrow(process.steps.boundaries, self._clock_offset_ns()))
+
+    def _write_contexts(self, process: LiveProcess) -> None:
+        """Replaces the contexts of the process's pid; those of another process with the same pid stay."""
+        path = self._files.contexts_path(process.pid)
+        shared = sum(other.pid == process.pid for other in self._processes.values()) > 1
+        if process.earlier_contexts is None or shared:
+            process.earlier_contexts = read_table(path) if path.exists() else CONTEXTS.empty_table()
+        write_parquet(path, merge_contexts(process.contexts.to_arrow(), process.earlier_contexts))
+
+    def _boundaries_for(self, process: LiveProcess) -> StepBoundaries:
+        """The process's own steps, or those of the first process of its rank that has any (for data workers)."""
+        if len(process.steps.boundaries.start_ns):
+            return process.steps.boundaries
+        rank_directory = self._files.directory("spans", process.pid).parent
+        for other in sorted(self._processes.values(), key=lambda candidate: candidate.order):
+            if self._files.directory("spans", other.pid).parent != rank_directory:
+                continue
+            other.steps.refresh(being_written=other.is_alive())
+            if len(other.steps.boundaries.start_ns):
+                return other.steps.boundaries
+        return process.steps.boundaries
+
+    def _settle_steps(self, processes: Sequence[LiveProcess]) -> None:
+        """Gives steps to parts that were written before the first step of their rank had ended."""
+        unsettled = [part for part in self._files.parts if not part.steps_known]
+        if not unsettled:
+            return
+        by_pid = {process.pid: process for process in processes}
+        for part in unsettled:
+            process = by_pid.get(part.pid)
+            if process is None:
+                continue
+            boundaries = self._boundaries_for(process)
+            if len(boundaries.start_ns) == 0:
+                continue
+            table = read_table(self._files.path(part))
+            offset = self._clock_offset_ns()
+            in_epoch = replace(boundaries, start_ns=boundaries.start_ns + offset)
+            steps = in_epoch.steps_of(table["start_ns"].to_numpy())
+            self._files.rewrite(part, table.set_column(1, table.schema.field("step"), steps))
+
+    def _clock_offset_ns(self) -> int:
+        """From CLOCK_MONOTONIC to the Unix epoch. Raises RunDamagedError if ``run.json`` does not tell."""
+        if self._offset_ns is None:
+            clock = self._record.read().get("clock")
+            try:
+                self._offset_ns = int(clock["epoch_ns"]) - int(clock["monotonic_ns"])
+            except (TypeError, KeyError, ValueError) as error:
+                raise RunDamagedError(f"{self._run_dir / 'run.json'} lacks its clock: spans cannot be dated.") from error
+        return self._offset_ns

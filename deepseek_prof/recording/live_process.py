@@ -1,0 +1,105 @@
+"""One process's folder under ``live/``: its segments, contexts, steps and description, read while it may run on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+
+from deepseek_prof.recording.context_table import ContextTable
+from deepseek_prof.recording.contexts_log import ContextsLogReader
+from deepseek_prof.recording.live_format import CLOSED_OFFSET
+from deepseek_prof.recording.signatures import Signature, parse_signature
+from deepseek_prof.recording.steps import StepsReader
+
+
+class LiveProcess:
+    """Reads one ``live/<pid>-<start>`` folder."""
+
+    def __init__(self, directory: Path, pid: int, order: tuple[int, int]) -> None:
+        self.directory = directory
+        self.pid = pid
+        self.order = order
+        """Sorts processes by their start."""
+        self.contexts = ContextTable()
+        self.signatures: dict[int, Signature] = {}
+        self.steps = StepsReader(directory)
+        self.dropped_spans: dict[int, int] = {}
+        """By thread: what the writer says it could not write, as far as segment headers tell."""
+        self.finished = False
+        """Nothing more can come from it, and all of it is converted."""
+        self.log_damage: str | None = None
+        self.earlier_contexts: pa.Table | None = None
+        """What the contexts file of this pid held before this process was converted."""
+        self._log = ContextsLogReader(directory / "contexts.log")
+
+    def segments(self) -> list[Path]:
+        """The span segments that are there now, each thread's in order."""
+        return sorted(self.directory.glob("t*-*.seg"))
+
+    def refresh_contexts(self) -> bool:
+        """Reads new contexts and signatures, and says whether there were any. Raises OSError."""
+        try:
+            log = self._log.read_new()
+        except FileNotFoundError:
+            return False  # made with the first span
+        if log.damage is not None:
+            self.log_damage = log.damage
+        self.contexts.add(log.contexts)
+        for signature_id, text in log.signatures.items():
+            signature = parse_signature(text)
+            if signature is not None:
+                self.signatures[signature_id] = signature
+        return bool(log.contexts or log.signatures)
+
+    def description(self) -> dict[str, Any]:
+        """What ``process.json`` says; empty where the process was killed before it wrote one."""
+        path = self.directory / "process.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            return {"warnings": [f"{path.name} of process {self.pid} could not be read: {error}"]}
+        return data if isinstance(data, dict) else {"warnings": [f"{path.name} of process {self.pid} is not an object"]}
+
+    def is_alive(self) -> bool:
+        """Whether the process still runs. A zombie does not, nor does a later process with the same number."""
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return False
+            # Only the process itself writes the log, so it was there before the log's last change.
+            return process.create_time() <= (self.directory / "contexts.log").stat().st_mtime + 1.0
+        except psutil.NoSuchProcess:
+            return False
+        except (psutil.Error, FileNotFoundError):
+            return True  # it is there, and nothing tells that it is another one
+
+
+def is_closed(segment: Path) -> bool:
+    """Whether the writer has moved on from the segment. Raises OSError."""
+    fd = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, 4, CLOSED_OFFSET) == b"\x01\0\0\0"
+    finally:
+        os.close(fd)
+
+
+def find_processes(live: Path, known: dict[str, LiveProcess]) -> tuple[list[LiveProcess], list[str]]:
+    """The processes under ``live/`` by start, new ones added to ``known``, and the names of folders that are not ours."""
+    foreign = []
+    for entry in os.scandir(live):
+        if entry.name in known or not entry.is_dir(follow_symlinks=False):
+            continue
+        pid, dash, start = entry.name.partition("-")
+        if not (dash and pid.isascii() and pid.isdecimal() and len(pid) <= 10):
+            foreign.append(entry.name)
+            continue
+        started = int(start) if start.isascii() and start.isdecimal() and len(start) <= 20 else 0
+        known[entry.name] = LiveProcess(Path(entry.path), int(pid), (started, int(pid)))
+    return sorted(known.values(), key=lambda process: process.order), foreign

@@ -1,0 +1,88 @@
+"""What the converter writes into ``run.json``: processes, totals, what was dropped and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deepseek_prof.recording.eviction import summed_spans
+from deepseek_prof.recording.live_process import LiveProcess
+from deepseek_prof.recording.part_files import PartFiles
+from deepseek_prof.trace.run_file import read_run_file, update_run_file
+
+_SIZE_LIMIT_REASON = "size limit: only their sums by context are kept"
+_NOT_WRITTEN_REASON = "the recorder could not write them"
+
+
+class RunRecord:
+    """Collects warnings and losses and writes them down at once, since the conversion may be killed."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._warnings: list[str] = []
+        self._dropped: list[dict[str, Any]] = []
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All warnings of this conversion, in order."""
+        return tuple(self._warnings)
+
+    def read(self) -> dict[str, Any]:
+        """The present ``run.json``. Raises RunDamagedError or RunNotFoundError."""
+        return read_run_file(self._run_dir)
+
+    def warn(self, text: str) -> None:
+        """Notes a warning, once."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+            self._save()
+
+    def drop(self, pid: int, reason: str, spans: int) -> None:
+        """Notes that spans are lost, once a reason; ``spans`` is at most how many."""
+        if any(entry["pid"] == pid and entry["reason"] == reason for entry in self._dropped):
+            return
+        self._dropped.append({"pid": pid, "reason": reason, "spans": spans})
+        self._save()
+
+    def complete(self, processes: Sequence[LiveProcess], files: PartFiles) -> None:
+        """Adds the processes and the totals. Raises OSError if ``run.json`` cannot be replaced."""
+        descriptions = []
+        by_pid: dict[int, int] = {}
+        for process in processes:
+            description = {"pid": process.pid, "rank": 0, "warnings": [], **process.description()}
+            reported = description.get("dropped_spans")
+            lost = max(sum(process.dropped_spans.values()), reported if isinstance(reported, int) else 0)
+            description["dropped_spans"] = lost
+            if lost:
+                self.drop(process.pid, str(description.get("dropped_reason") or _NOT_WRITTEN_REASON), lost)
+            descriptions.append(description)
+        for pid in sorted({process.pid for process in processes} | {part.pid for part in files.parts}):
+            by_pid[pid] = summed_spans(files, pid)
+            if by_pid[pid]:
+                self.drop(pid, _SIZE_LIMIT_REASON, by_pid[pid])
+        update_run_file(
+            self._run_dir,
+            processes=descriptions,
+            spans={"count": files.rows, "size_bytes": files.size_bytes},
+            **self._merged(self.read()),
+        )
+
+    def _merged(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Our warnings and losses after those that others, or an earlier conversion, have noted."""
+        warnings, dropped = (
+            present if isinstance(present, list) else [] for present in (data.get("warnings"), data.get("dropped"))
+        )
+        noted = {(entry["pid"], entry["reason"]) for entry in self._dropped}
+        others = [e for e in dropped if not isinstance(e, dict) or (e.get("pid"), e.get("reason")) not in noted]
+        return {
+            "warnings": [*(text for text in warnings if text not in self._warnings), *self._warnings],
+            "dropped": [*others, *self._dropped],
+        }
+
+    def _save(self) -> None:
+        try:
+            update_run_file(self._run_dir, **self._merged(self.read()))
+        except OSError:
+            # The disk is full: kept in memory, and written with the next note or at the end.
+            return

@@ -1,0 +1,1 @@
+"""Opens run directories: the schema of the files, ``run.json``, and DuckDB views. Imports no torch."""

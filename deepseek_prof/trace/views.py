@@ -1,0 +1,171 @@
+"""DuckDB views over the Parquet files of one run directory.
+
+Every process's files are named outright, with the ``rank`` and ``pid`` of their folder as constants, so that neither
+the run's own path nor a half-written file can change what is read. Folders without files give empty, typed tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepseek_prof.errors import RunDamagedError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_COLUMNS = {
+    "spans": {
+        "tid": "BIGINT",
+        "step": "INTEGER",
+        "start_ns": "BIGINT",
+        "dur_ns": "BIGINT",
+        "self_ns": "BIGINT",
+        "context_id": "BIGINT",
+        "device": "VARCHAR",
+        "stream": "INTEGER",
+        "bytes": "BIGINT",
+        "flops": "BIGINT",
+        "shapes": "VARCHAR",
+    },
+    "contexts": {
+        "context_id": "BIGINT",
+        "parent_id": "BIGINT",
+        "depth": "INTEGER",
+        "kind": "VARCHAR",
+        "name": "VARCHAR",
+        "type": "VARCHAR",
+        "layer": "VARCHAR",
+        "phase": "VARCHAR",
+    },
+    "sums": {
+        "tid": "BIGINT",
+        "context_id": "BIGINT",
+        "count": "BIGINT",
+        "dur_ns": "BIGINT",
+        "self_ns": "BIGINT",
+        "max_dur_ns": "BIGINT",
+    },
+    "counters": {"ts_ns": "BIGINT", "device": "VARCHAR", "name": "VARCHAR", "value": "DOUBLE", "unit": "VARCHAR"},
+}
+_FOLDER = re.compile(r"^(?:rank=(?P<rank>-?\d{1,9})|pid=(?P<pid>\d{1,18}))$")
+
+_JOINED = """
+CREATE VIEW spans AS SELECT s.rank, s.pid, s.tid, s.step, c.phase, c.kind, c.name, c.type, c.layer, s.start_ns, s.dur_ns,
+    s.self_ns, s.context_id, s.device, s.stream, s.bytes, s.flops, s.shapes
+    FROM raw_spans s JOIN process_contexts c USING (rank, pid, context_id);
+CREATE VIEW sums AS SELECT s.rank, s.pid, s.tid, c.phase, c.kind, c.name, c.type, c.layer, s.context_id, s.count,
+    s.dur_ns AS sum_dur_ns, s.self_ns AS sum_self_ns, s.max_dur_ns
+    FROM raw_sums s JOIN process_contexts c USING (rank, pid, context_id);
+CREATE VIEW contexts AS SELECT context_id, any_value(parent_id) AS parent_id, any_value(depth) AS depth,
+    any_value(kind) AS kind, any_value(name) AS name, any_value(type) AS type, any_value(layer) AS layer,
+    any_value(phase) AS phase FROM process_contexts GROUP BY context_id;
+CREATE VIEW counters AS SELECT rank, ts_ns, device, name, value, unit FROM raw_counters;
+CREATE TABLE samples(rank INTEGER, pid BIGINT, tid BIGINT, ts_ns BIGINT, stack VARCHAR, step INTEGER, layer VARCHAR,
+    name VARCHAR);
+"""
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
+    """Create ``spans, contexts, counters, samples, sums`` for the run in ``run_dir``.
+
+    ``raw_spans`` and ``raw_sums`` are the same without the join to the contexts (the fast way to sum), and
+    ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``.
+
+    Raises:
+        RunDamagedError: a Parquet file is not readable or has other columns; names the file.
+    """
+    _create(connection, run_dir, "spans", "raw_spans", "VIEW")
+    _create(connection, run_dir, "contexts", "process_contexts", "TABLE")
+    _create(connection, run_dir, "sums", "raw_sums", "TABLE")
+    _create(connection, run_dir, "counters", "raw_counters", "VIEW")
+    connection.execute(_JOINED)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, run_dir: Path, folder: str, name: str, what: str) -> None:
+    import duckdb
+
+    columns = _COLUMNS[folder]
+    groups: dict[tuple[int, int], list[Path]] = {}
+    for path in sorted((run_dir / folder).rglob("*.parquet")):
+        if not path.name.startswith("."):
+            _check_magic(path)
+            groups.setdefault(_partition(path, run_dir), []).append(path)
+    names = ", ".join(f'"{column}"' for column in columns)
+    parts = [
+        f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths)}"
+        for (rank, pid), paths in groups.items()
+    ]
+    typed = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
+    parts = parts or [f"SELECT NULL::INTEGER AS rank, NULL::BIGINT AS pid, {typed} WHERE FALSE"]
+    try:
+        connection.execute(f"CREATE {what} {name} AS {' UNION ALL '.join(parts)}")
+    except duckdb.Error as error:
+        paths = [path for group in groups.values() for path in group]
+        raise damaged_file(connection, run_dir, paths, names) or RunDamagedError(
+            f"{run_dir / folder} cannot be read: {error}"
+        ) from error
+
+
+def _read_parquet(paths: list[Path]) -> str:
+    return f"read_parquet([{', '.join(_quoted(path) for path in paths)}], hive_partitioning=false)"
+
+
+def _quoted(path: Path) -> str:
+    """A path as an SQL string in which DuckDB sees no glob."""
+    escaped = "".join(f"[{char}]" if char in "[*?" else char for char in str(path.resolve()))
+    return "'" + escaped.replace("'", "''") + "'"
+
+
+def _partition(path: Path, run_dir: Path) -> tuple[int, int]:
+    """Rank and pid of a file, from the folders (or, for contexts, the stem) below the run directory; 0 if absent."""
+    relative = path.relative_to(run_dir).with_suffix("")
+    found = {"rank": 0, "pid": 0}
+    for part in relative.parts:
+        match = _FOLDER.match(part)
+        if match:
+            found |= {key: int(text) for key, text in match.groupdict().items() if text is not None}
+    return found["rank"], found["pid"]
+
+
+def _check_magic(path: Path) -> None:
+    """Raise :class:`RunDamagedError` unless the file begins and ends as Parquet does (8 bytes read)."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+            file.seek(0, 2)
+            if file.tell() >= 12:
+                file.seek(-4, 2)
+            tail = file.read(4)
+    except OSError as error:
+        raise RunDamagedError(f"{path} cannot be read: {error.strerror}") from error
+    if head != b"PAR1" or tail != b"PAR1":
+        raise RunDamagedError(f"{path} is not a complete Parquet file. {_ADVICE}")
+
+
+def damaged_file(
+    connection: duckdb.DuckDBPyConnection, run_dir: Path, paths: list[Path], columns: str = "*"
+) -> RunDamagedError | None:
+    """The error that names the first of ``paths`` that cannot be read to its end; None if all can."""
+    import duckdb
+
+    for path in paths:
+        try:
+            connection.execute(f"SELECT {columns} FROM {_read_parquet([path])}")
+            while connection.fetchmany(100_000):
+                pass
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            return RunDamagedError(f"{path} is damaged ({reason}). {_ADVICE}")
+    return None
+
+
+def span_files(run_dir: Path) -> Iterator[Path]:
+    """All Parquet files of a run, in a stable order."""
+    for folder in _COLUMNS:
+        yield from (path for path in sorted((run_dir / folder).rglob("*.parquet")) if not path.name.startswith("."))
+
+
+_ADVICE = "Move that file away to read the rest of the run, or record it again."
