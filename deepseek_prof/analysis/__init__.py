@@ -1,0 +1,1 @@
+"""Pure functions from an open run to frozen results. Nothing here prints."""

@@ -1,0 +1,118 @@
+"""One pass over the spans: sums by process, thread and context. Every table of a report is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepseek_prof.trace.run import Condition, Run
+
+
+@dataclass(frozen=True)
+class ContextNode:
+    """A row of a process's context tree."""
+
+    context_id: int
+    parent_id: int | None
+    kind: str
+    name: str
+    type: str
+    layer: str | None
+    phase: str
+
+
+@dataclass(frozen=True)
+class ContextSum:
+    """All selected spans of one context on one thread."""
+
+    rank: int
+    pid: int
+    tid: int
+    node: ContextNode
+    count: int
+    dur_ns: int
+    self_ns: int
+    max_ns: int
+
+
+class ContextTree:
+    """The context trees of all processes, with memoised walks towards the root."""
+
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        self._nodes: dict[tuple[int, int, int], ContextNode] = {}
+        shared: dict[tuple[Any, ...], ContextNode] = {}
+        for rank, pid, *columns in rows:
+            node = shared.setdefault(tuple(columns), ContextNode(*columns))
+            self._nodes[(rank, pid, node.context_id)] = node
+
+    @classmethod
+    def of(cls, run: Run) -> ContextTree:
+        """Read the trees of ``run``."""
+        return cls(
+            run.rows("SELECT rank, pid, context_id, parent_id, kind, name, type, layer, phase FROM process_contexts")
+        )
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def node(self, rank: int, pid: int, context_id: int) -> ContextNode | None:
+        """A context of a process; None where the file does not hold it."""
+        return self._nodes.get((rank, pid, context_id))
+
+    def ancestors(self, rank: int, pid: int, node: ContextNode) -> list[ContextNode]:
+        """The contexts around ``node``, nearest first, without itself."""
+        found: list[ContextNode] = []
+        seen = {node.context_id}
+        parent = node.parent_id
+        while parent is not None and parent not in seen:
+            above = self._nodes.get((rank, pid, parent))
+            if above is None:
+                break
+            seen.add(parent)
+            found.append(above)
+            parent = above.parent_id
+        return found
+
+
+def context_sums(
+    run: Run, tree: ContextTree, where: str = "TRUE", params: Sequence[Any] = (), *, joined: bool = False
+) -> list[ContextSum]:
+    """Sum the spans that ``where`` selects.
+
+    ``where`` speaks of the physical columns; with ``joined``, of all columns of the ``spans`` view (slower).
+    """
+    source = "spans" if joined else "raw_spans"
+    rows = run.rows(
+        f"SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT, max(dur_ns) "
+        f"FROM {source} WHERE {where} GROUP BY rank, pid, tid, context_id",
+        params,
+    )
+    return _with_nodes(rows, tree)
+
+
+def evicted_sums(run: Run, tree: ContextTree, condition: Condition | None = None) -> list[ContextSum]:
+    """The sums that ``--max-size`` kept of spans it removed, as far as ``condition`` selects them."""
+    where, params = ("TRUE", ()) if condition is None else (condition.sql, condition.params)
+    rows = run.rows(
+        "SELECT rank, pid, tid, context_id, sum(count)::BIGINT, sum(sum_dur_ns)::BIGINT, sum(sum_self_ns)::BIGINT, "
+        f"max(max_dur_ns) FROM sums WHERE {where} GROUP BY rank, pid, tid, context_id",
+        params,
+    )
+    return _with_nodes(rows, tree)
+
+
+def has_evicted(run: Run) -> bool:
+    """Whether ``--max-size`` removed raw spans of this run."""
+    return bool(run.rows("SELECT 1 FROM raw_sums LIMIT 1"))
+
+
+def _with_nodes(rows: Iterable[Sequence[Any]], tree: ContextTree) -> list[ContextSum]:
+    found = []
+    for rank, pid, tid, context_id, *numbers in rows:
+        node = tree.node(rank, pid, context_id)
+        if node is None:
+            # A span without its context can only be a torn directory; it keeps its time, without a name.
+            node = ContextNode(context_id, None, "op", "(unknown)", "other", None, "other")
+        found.append(ContextSum(rank, pid, tid, node, *numbers))
+    return found

@@ -1,0 +1,62 @@
+"""What a run knows of itself: memory counters, the recorder's own overhead, and what was dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepseek_prof.analysis.results import Dropped, MemoryStat, Overhead
+from deepseek_prof.trace.run import Run
+
+
+def memory_stats(run: Run) -> tuple[MemoryStat, ...]:
+    """First, peak and last of the ``rss`` counters, by rank and device."""
+    rows = run.rows(
+        "SELECT rank, device, arg_min(value, ts_ns), max(value), arg_max(value, ts_ns) FROM counters "
+        "WHERE lower(name) IN ('rss', 'rss_bytes') GROUP BY rank, device ORDER BY rank, device"
+    )
+    return tuple(
+        MemoryStat(rank, device or "cpu", int(first), int(peak), int(last)) for rank, device, first, peak, last in rows
+    )
+
+
+def recorder_overhead(run: Run) -> Overhead | None:
+    """The recorder's own cost as it measured it; None where no process did."""
+    measured = [
+        (process, process["overhead"]) for process in run.processes if isinstance(process.get("overhead"), dict)
+    ]
+    if not measured:
+        return None
+    total_ns = sum(_number(overhead.get("total_ns")) for _, overhead in measured)
+    ended_ns = _number(run.info.get("ended_ns"))
+    life_ns = sum(
+        max(0.0, _number(process.get("ended_ns") or ended_ns) - _number(process.get("start_ns"))) for process, _ in measured
+    )
+    first_process, first = measured[0]
+    return Overhead(
+        total_ns=int(total_ns),
+        share=total_ns / life_ns if life_ns else 0.0,
+        operator_ns=_number(first.get("operator_ns")),
+        layer_ns=_number(first.get("layer_ns")),
+        method=str(first.get("method") or ""),
+        recorder=str(first_process.get("recorder") or ""),
+    )
+
+
+def dropped_spans(run: Run) -> tuple[Dropped, ...]:
+    """What ``run.json`` says was dropped; a process's own count where the list does not name the process."""
+    listed = [each for each in run.info.get("dropped") or [] if isinstance(each, dict)]
+    found = [
+        Dropped(int(_number(each.get("pid"))), str(each.get("reason") or ""), int(_number(each.get("spans"))))
+        for each in listed
+    ]
+    known = {each.pid for each in found}
+    for process in run.processes:
+        count = int(_number(process.get("dropped_spans")))
+        pid = int(_number(process.get("pid")))
+        if count and pid not in known:
+            found.append(Dropped(pid, str(process.get("dropped_reason") or ""), count))
+    return tuple(each for each in found if each.spans or each.reason)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
