@@ -1,0 +1,93 @@
+"""The ``deepseek-prof`` command: its sub-commands, and the one place where errors become messages and exit statuses."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from deepseek_prof.cli.doctor import doctor_command
+from deepseek_prof.cli.recover import recover_command
+from deepseek_prof.cli.report import report_command
+from deepseek_prof.cli.run import run_command
+from deepseek_prof.cli.runs import runs_command
+from deepseek_prof.cli.top import top_command
+from deepseek_prof.errors import DeepseekProfError
+
+INTERRUPTED = 130
+_HELP = """Record every operator of a PyTorch program, by layer, phase and step, and say where the time goes.
+
+Start with: deepseek-prof run train.py
+"""
+# The program's own options follow the script and are not ours to read.
+_PASS_THROUGH = {"allow_extra_args": True, "allow_interspersed_args": False, "ignore_unknown_options": False}
+
+
+def build_app() -> typer.Typer:
+    """All commands. Plain help, because rich's costs half of the time that ``--help`` may take."""
+    app = typer.Typer(
+        help=_HELP,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    app.command("run", context_settings=_PASS_THROUGH)(_guarded(run_command))
+    app.command("report")(_guarded(report_command))
+    app.command("top")(_guarded(top_command))
+    app.command("runs")(_guarded(runs_command))
+    app.command("recover")(_guarded(recover_command))
+    app.command("doctor")(_guarded(doctor_command))
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # Names from programs may hold what the terminal's encoding or UTF-8 itself cannot.
+            stream.reconfigure(errors="backslashreplace")
+    build_app()(prog_name="deepseek-prof")
+
+
+def _options(version: bool = typer.Option(False, "--version", is_eager=True, help="Show the version and exit.")) -> None:
+    if version:
+        from importlib.metadata import PackageNotFoundError, version as installed_version
+
+        try:
+            print(f"deepseek-prof {installed_version('deepseek-prof')}")
+        except PackageNotFoundError:
+            print("deepseek-prof (not installed)")
+        raise typer.Exit
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with our errors as one message on stderr, and a closed pipe as a quiet end."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except DeepseekProfError as error:
+            print(f"deepseek-prof: {printable(str(error))}", file=sys.stderr)
+            raise typer.Exit(error.exit_status) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:
+            # Whoever read has read enough. The interpreter would flush into the closed pipe once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from error
+
+    return guarded
+
+
+def printable(text: str) -> str:
+    """A message with control characters, but for line ends, made visible."""
+    return "".join(char if char == "\n" or char.isprintable() else repr(char)[1:-1] for char in text)

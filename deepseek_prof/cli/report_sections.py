@@ -1,0 +1,279 @@
+"""The sections of the text report, in the order in which they are read."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deepseek_prof.analysis.blocks import block_names
+from deepseek_prof.analysis.results import GroupRow, LayerRow, Summary
+from deepseek_prof.analysis.verdict import judge
+from deepseek_prof.cli.rendering import bar, emit, figures_table
+from deepseek_prof.cli.report_notes import print_notes
+from deepseek_prof.cli.text import clean, count, duration, percent
+from deepseek_prof.trace.catalog import default_root
+from deepseek_prof.trace.run import Run
+
+if TYPE_CHECKING:
+    from deepseek_prof.analysis.findings import Finding
+
+_TOP_TYPES = 6
+_TOP_OPERATORS = 8
+_TOP_LAYERS = 8
+_MAX_BAR = 48
+_PHASE_LABELS = {
+    "data": "data loading",
+    "forward": "forward",
+    "backward": "backward",
+    "optimizer": "optimizer",
+    "other": "other operators",
+    "outside": "outside PyTorch",
+}
+_PHASE_STYLES = {"data": "yellow", "forward": "green", "backward": "blue", "optimizer": "magenta", "outside": "red"}
+
+
+def print_report(
+    console: Console, run: Run, summary: Summary, findings: Sequence[Finding], query: str = ""
+) -> None:
+    """Print everything; with a ``query`` no verdict and no findings, which are about whole runs."""
+    _print_title(console, run, query)
+    if not query:
+        _print_verdict(console, summary)
+    if summary.span_count:
+        _print_steps(console, summary)
+        _print_phases(console, summary)
+        _print_tables(console, summary)
+    elif query:
+        console.print("\nThe query selects nothing.")
+    print_notes(console, run, summary)
+    if summary.span_count and not query:
+        _print_findings(console, findings)
+    _print_next(console, run, summary)
+
+
+def heading(console: Console, title: str, note: str = "") -> None:
+    """A blank line and a section's title."""
+    console.print()
+    console.print(Text.assemble((title, "bold"), (f"  {note}" if note else "", "dim")))
+
+
+def _print_title(console: Console, run: Run, query: str) -> None:
+    info = run.info
+    parts = [clean(str(info.get("script") or "")), str(info.get("status") or "")]
+    if info.get("signal"):
+        parts.append(f"killed by signal {info['signal']}")
+    elif info.get("exit_code"):
+        parts.append(f"exit status {info['exit_code']}")
+    torch = next((process.get("torch") for process in run.processes if process.get("torch")), None)
+    parts += [f"torch {clean(str(torch), 30)}"] if torch else []
+    parts += [f"where {clean(query)}"] if query else []
+    rest = " · ".join(part for part in parts if part)
+    console.print(Text.assemble((f"Run {clean(run.name, 60)}", "bold"), (f"  {rest}", "dim")))
+
+
+def _print_verdict(console: Console, summary: Summary) -> None:
+    verdict = judge(summary)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    grid.add_row("Verdict", Text(clean(verdict.headline, 400), style="bold"))
+    grid.add_row("Why", Text(clean(verdict.why, 400)))
+    grid.add_row("Next", Text(clean(verdict.next, 400)))
+    console.print()
+    emit(console, grid)
+
+
+def _print_steps(console: Console, summary: Summary) -> None:
+    steps = summary.steps
+    if steps is None:
+        heading(console, "Steps", "none found: no optimizer step and no repeated call of a root module")
+        _line(console, f"The figures below are sums over the whole recording, {duration(summary.wall_ns)}.")
+        return
+    ranks = f" on {summary.ranks} ranks" if summary.ranks > 1 else ""
+    heading(console, "Steps", f"{steps.recorded:,} recorded{ranks}")
+    per_second = count(steps.per_second) if steps.per_second < 100 else f"{steps.per_second:,.0f}"
+    if steps.count == 1:
+        _line(console, f"one step of {duration(steps.median_ns)}")
+    else:
+        _line(
+            console,
+            f"median {duration(steps.median_ns)}   p90 {duration(steps.p90_ns)}   p99 {duration(steps.p99_ns)}   "
+            f"max {duration(steps.max_ns)}   {per_second} steps/s",
+        )
+    window = summary.window
+    if summary.filtered:
+        _line(console, f"The tables below are sums over what the query selects, in {window.step_count:,} steps.", "dim")
+        return
+    if steps.warmup:
+        which = "The first step is" if steps.warmup == 1 else f"The first {steps.warmup} steps are"
+        _line(
+            console,
+            f"{which} warm-up ({duration(steps.warmup_ns)}), left out here and below.",
+            "dim",
+        )
+    if window.steps and window.evicted_before > steps.first:
+        _line(console, f"Raw spans are kept from step {window.steps[0]} on (--max-size): the tables cover those.", "dim")
+    if window.sampled:
+        _line(
+            console,
+            f"The overhead budget recorded operators in {window.step_count:,} steps: the tables cover those.",
+            "dim",
+        )
+
+
+def _print_phases(console: Console, summary: Summary) -> None:
+    if not summary.phases:
+        return
+    each = summary.wall_ns / summary.per_step
+    heading(console, "Phases", "" if summary.filtered else f"of {duration(each)}{_per_step(summary)}")
+    label_width = max(len(_PHASE_LABELS[phase.phase]) for phase in summary.phases)
+    width = max(8, min(_MAX_BAR, console.width - label_width - 26))
+    largest = max(phase.share for phase in summary.phases) or 1.0
+    for phase in summary.phases:
+        cells = bar(phase.share / largest, width)
+        share = "" if summary.filtered else percent(phase.share)
+        console.print(
+            Text.assemble(
+                f"  {_PHASE_LABELS[phase.phase]:<{label_width}}  ",
+                (f"{cells:<{width}}", _PHASE_STYLES.get(phase.phase, "")),
+                f"  {share:>6}  {duration(phase.ns / summary.per_step):>8}",
+            )
+        )
+
+
+def _print_tables(console: Console, summary: Summary) -> None:
+    _print_groups(console, summary, "Operator types", "type", summary.types[:_TOP_TYPES])
+    _print_groups(console, summary, "Operators", "operator", summary.ops[:_TOP_OPERATORS])
+    if not summary.layers:
+        heading(console, "Layers", "none: no module was called, or layers were not recorded")
+        return
+    blocks = _layer_blocks(summary)
+    note = f"{len(summary.layers):,} in all;{_per_step(summary)}; self: without sub-layers, total: with them"
+    heading(console, "Layers", note)
+    rows = [
+        (
+            f"{row.name} ×{number}" if number > 1 else row.name,
+            duration(row.self_ns / summary.per_step),
+            percent(row.self_ns / (summary.self_ns or 1)),
+            duration(row.total_ns / summary.per_step),
+            duration(row.forward_ns / summary.per_step),
+            duration(row.backward_ns / summary.per_step),
+            count(row.count / summary.per_step),
+        )
+        for row, number in blocks[:_TOP_LAYERS]
+    ]
+    _indented(console, "layer", ("self", "share", "total", "forward", "backward", "calls"), rows)
+
+
+def _layer_blocks(summary: Summary) -> list[tuple[LayerRow, int]]:
+    """Layers by falling self time, the same layer of repeated blocks added up, and of how many."""
+    patterns = block_names(row.name for row in summary.layers)
+    merged: dict[str, tuple[LayerRow, int]] = {}
+    for row in summary.layers:
+        pattern = patterns[row.name]
+        if pattern not in merged:
+            merged[pattern] = (replace(row, name=pattern), 1)
+            continue
+        so_far, number = merged[pattern]
+        added = replace(
+            so_far,
+            count=so_far.count + row.count,
+            self_ns=so_far.self_ns + row.self_ns,
+            total_ns=so_far.total_ns + row.total_ns,
+            share=so_far.share + row.share,
+            forward_ns=so_far.forward_ns + row.forward_ns,
+            backward_ns=so_far.backward_ns + row.backward_ns,
+        )
+        merged[pattern] = (added, number + 1)
+    return sorted(merged.values(), key=lambda each: (-each[0].self_ns, each[0].name))
+
+
+def _print_groups(
+    console: Console, summary: Summary, title: str, name_header: str, groups: Sequence[GroupRow]
+) -> None:
+    if not groups:
+        return
+    known = len(summary.types if name_header == "type" else summary.ops)
+    heading(console, title, f"{known:,} in all{';' + _per_step(summary) if _per_step(summary) else ''}")
+    rows = [
+        (
+            row.name,
+            duration(row.self_ns / summary.per_step),
+            percent(row.share),
+            duration(row.total_ns / summary.per_step),
+            duration(row.forward_ns / summary.per_step),
+            duration(row.backward_ns / summary.per_step),
+            count(row.count / summary.per_step),
+        )
+        for row in groups
+    ]
+    _indented(console, name_header, ("self", "share", "total", "forward", "backward", "calls"), rows)
+
+
+def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    heading(console, "Findings")
+    if not findings:
+        _line(console, "None: nothing that we know how to improve stands out.")
+        return
+    for number, finding in enumerate(findings, 1):
+        gain = f"gain {_gain(finding.gain_low, finding.gain_high)} of the step" if finding.gain_high > 0 else ""
+        emit(console, Text.assemble(f"{number}. ", (clean(finding.title, 300), "bold"), (f"  {gain}", "green")), 2)
+        for evidence in finding.evidence:
+            emit(console, Text(clean(evidence, 300)), 5)
+        emit(console, Text(f"→ {clean(finding.advice, 600)}"), 5)
+
+
+def _gain(low: float, high: float) -> str:
+    if percent(low) == percent(high):
+        return f"about {percent(high)}"
+    return f"{percent(low).removesuffix(' %')} to {percent(high)}"
+
+
+def _print_next(console: Console, run: Run, summary: Summary) -> None:
+    name = "" if run.path.resolve().parent == default_root().resolve() and _is_latest(run) else f"{_argument(run)} "
+    commands = [("deepseek-prof runs", "every run recorded here"), ("deepseek-prof doctor", "is the recorder in order?")]
+    if summary.span_count:
+        by = "layer" if summary.layers else "op"
+        commands[0] = (f"deepseek-prof top {name}--by {by}", f"every {'layer' if summary.layers else 'operator'}")
+        largest = summary.types[0].name if summary.types else "matmul"
+        query = f"type:{largest}"
+        commands[1] = (f"deepseek-prof top {name}{query} --by context", f"where {largest} time comes from")
+    heading(console, "Try next")
+    width = max(len(command) for command, _ in commands)
+    for command, meaning in commands:
+        fits = width + len(meaning) + 6 <= console.width
+        text = Text.assemble("  ", (f"{command:<{width}}" if fits else command, "cyan"))
+        if fits:
+            text.append(f"  {meaning}", "dim")
+        console.print(text, soft_wrap=True)
+
+
+def _is_latest(run: Run) -> bool:
+    from deepseek_prof.trace.catalog import list_runs
+
+    runs = list_runs()
+    return bool(runs) and runs[0].path.resolve() == run.path.resolve()
+
+
+def _argument(run: Run) -> str:
+    here = run.path.resolve().parent == default_root().resolve()
+    return shlex.quote(run.path.name if here else str(run.path))
+
+
+def _per_step(summary: Summary) -> str:
+    return " per step" if summary.window.step_count and not summary.filtered else ""
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    emit(console, Text(text, style=style), 2)
+
+
+def _indented(console: Console, name_header: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = figures_table(name_header, headers, rows, console.width - 2, drop=("forward", "backward", "total"))
+    emit(console, table, 2)

@@ -1,0 +1,59 @@
+"""``deepseek-prof runs``: what was recorded here."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class RunsFormat(str, Enum):
+    """Values of ``--format``."""
+
+    table = "table"
+    json = "json"
+
+
+def runs_command(
+    root: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Folder of runs; default: .deepseek-prof")] = None,
+    output_format: Annotated[RunsFormat, typer.Option("--format", help="How to write it.")] = RunsFormat.table,
+) -> None:
+    """List the runs recorded here, newest first."""
+    from deepseek_prof.trace.catalog import default_root, list_runs
+
+    folder = default_root() if root is None else root
+    entries = list_runs(folder)
+    if output_format is RunsFormat.json:
+        import json
+        from dataclasses import asdict
+
+        print(json.dumps([{**asdict(entry), "path": str(entry.path)} for entry in entries], indent=1))
+        return
+    import sys
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from deepseek_prof.cli.rendering import emit, figures_table
+    from deepseek_prof.cli.text import clean, count, duration, shortened, size
+
+    if not entries:
+        print(f"deepseek-prof: no runs in {folder}. Record one: deepseek-prof run train.py", file=sys.stderr)
+        return
+    rows = [
+        (
+            entry.name,
+            datetime.fromtimestamp(entry.created_ns / 1e9).strftime("%Y-%m-%d %H:%M") if entry.created_ns else "",
+            shortened(entry.script, 24),
+            clean(entry.status, 12) + (f" ({entry.exit_code})" if entry.exit_code else ""),
+            duration(max(0, entry.ended_ns - entry.created_ns)) if entry.ended_ns else "",
+            count(entry.spans),
+            size(entry.size_bytes),
+        )
+        for entry in entries
+    ]
+    console = Console(highlight=False)
+    headers = ("recorded", "script", "status", "time", "spans", "size")
+    emit(console, figures_table("run", headers, rows, console.width, drop=("script", "size", "time")))

@@ -1,0 +1,127 @@
+"""``deepseek-prof top``: where the time goes, by one key."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepseek_prof.cli.arguments import QUERY_HELP, RUN_HELP, RUN_QUERY_HELP, compiled, open_run, split_run_and_query
+
+if TYPE_CHECKING:
+    from deepseek_prof.analysis.top import TopTable
+
+
+class By(str, Enum):
+    """Values of ``--by``."""
+
+    op = "op"
+    layer = "layer"
+    type = "type"
+    phase = "phase"
+    step = "step"
+    thread = "thread"
+    context = "context"
+
+
+class Sort(str, Enum):
+    """Values of ``--sort``."""
+
+    self = "self"
+    total = "total"
+    count = "count"
+
+
+class TopFormat(str, Enum):
+    """Values of ``--format``."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def top_command(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[RUN] [QUERY]", help=RUN_QUERY_HELP)] = None,
+    by: Annotated[By, typer.Option("--by", help="What to sum by.")] = By.op,
+    sort: Annotated[Sort, typer.Option("--sort", help="What comes first.")] = Sort.self,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows to show; 0: all.")] = 20,
+    output_format: Annotated[TopFormat, typer.Option("--format", help="How to write it.")] = TopFormat.table,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help=RUN_HELP)] = None,
+    query: Annotated[str | None, typer.Option("--query", metavar="QUERY", help=QUERY_HELP)] = None,
+) -> None:
+    """Show where the time goes: by operator, layer, type, phase, step, thread or context.
+
+    Self time is time not spent in anything recorded below; total adds what was called. Times in JSON and CSV are
+    nanoseconds, summed over the whole run unless a query says otherwise.
+    """
+    from deepseek_prof.analysis.top import top
+
+    path, query_text = split_run_and_query(arguments or [], run, query)
+    condition = compiled(query_text)
+    with open_run(path) as opened:
+        table = top(opened, by.value, condition, sort.value, limit)
+    if output_format is TopFormat.json:
+        _write_json(table)
+    elif output_format is TopFormat.csv:
+        _write_csv(table)
+    else:
+        _print_table(table, path.name, query_text)
+
+
+def _write_json(table: TopTable) -> None:
+    import json
+    from dataclasses import asdict
+
+    print(json.dumps([asdict(row) for row in table.rows], indent=1))
+
+
+def _write_csv(table: TopTable) -> None:
+    import csv
+    import sys
+    from dataclasses import astuple, fields
+
+    from deepseek_prof.analysis.top import TopRow
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([field.name for field in fields(TopRow)])
+    writer.writerows(astuple(row) for row in table.rows)
+
+
+def _print_table(table: TopTable, run_name: str, query: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from deepseek_prof.cli.rendering import emit, figures_table
+    from deepseek_prof.cli.text import clean, count, duration, percent
+
+    console = Console(highlight=False)
+    title = f"{clean(run_name)} by {table.by}, {table.sort} first" + (f", where {clean(query)}" if query else "")
+    console.print(Text(title, style="bold"))
+    if not table.rows:
+        console.print(Text("Nothing selected." if query else "This run holds nothing to group so."))
+        return
+    with_type = table.by in ("op", "context")
+    phases = table.by != "phase"
+    headers = ("type",) * with_type + ("self", "share", "total", "count", "max") + ("forward", "backward") * phases
+    rows = [
+        (
+            row.name,
+            *([row.type] if with_type else []),
+            duration(row.self_ns),
+            percent(row.share),
+            duration(row.total_ns),
+            count(row.count),
+            duration(row.max_ns),
+            *([duration(row.forward_ns), duration(row.backward_ns)] if phases else []),
+        )
+        for row in table.rows
+    ]
+    emit(console, figures_table(table.by, headers, rows, console.width, drop=("max", "backward", "forward", "type")))
+    notes = [f"{len(table.rows):,} of {table.groups:,} rows · {table.span_count:,} spans · {duration(table.self_ns)} of self time"]
+    if table.evicted_included:
+        notes.append("With the sums of spans that --max-size removed.")
+    if table.evicted_left_out:
+        notes.append("Without the spans that --max-size removed: their sums know neither step nor time.")
+    for note in notes:
+        console.print(Text(note, style="dim"))
