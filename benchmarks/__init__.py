@@ -1,0 +1,1 @@
+"""Benchmarks of the bars that deepseek-prof holds itself to: ``python -m benchmarks``."""

@@ -1,0 +1,61 @@
+"""Writes ``docs/benchmarks.md`` from a JSON result: ``python -m benchmarks.document out.json``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.machine import machine_line
+from benchmarks.results import BenchmarkError, BenchmarkResult
+from benchmarks.session import ROOT
+from benchmarks.table import heading, markdown_table
+
+PREAMBLE = """\
+# Benchmarks
+
+This page is written by `python -m benchmarks.document out.json`, after `python -m benchmarks --json out.json`. Change
+the script, not the page.
+
+Each arm runs in a fresh process started through the command line, all arms of a round in shuffled order. A ratio is
+formed within a round; the table shows the median over rounds with a 95 % bootstrap interval. Step times are taken
+inside the program, first steps left out. `bare again` is the same program twice: its interval is the noise that every
+other ratio carries. Kineto rows are `torch.profiler` in the same invocation, at fewer events where its memory asks for
+it, and are stated per event. A verdict compares the median with the bar.
+"""
+
+
+def document(result: BenchmarkResult) -> str:
+    """Return the page. Raises BenchmarkError for a quick, an interrupted or a partly failed result."""
+    failed = [entry.name for entry in result.measurements if entry.error is not None]
+    if result.quick or result.interrupted or failed:
+        raise BenchmarkError(f"not a full result (quick: {result.quick}, interrupted: {result.interrupted}, {failed=})")
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    minutes = sum(entry.seconds for entry in result.measurements) / 60
+    parts = [
+        PREAMBLE,
+        f"Last run: {heading(result)}, {minutes:.0f} minutes.\n",
+        f"- Machine: {machine_line(result.machine)}\n- Versions: {versions}\n",
+    ]
+    parts += [f"## {entry.title}\n\n{markdown_table(entry)}\n" for entry in result.measurements]
+    return "\n".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 1 with a message when the result is not fit to be shown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.document", description=__doc__)
+    parser.add_argument("result", type=Path, help="the JSON result of python -m benchmarks")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md", help="the page to write")
+    arguments = parser.parse_args(argv)
+    try:
+        text = document(BenchmarkResult.read(arguments.result))
+    except (BenchmarkError, OSError) as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    arguments.output.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One measurement a file; ``benchmarks/registry.py`` lists them."""

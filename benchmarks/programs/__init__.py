@@ -1,0 +1,1 @@
+"""The programs that benchmarks time, each a plain program of its own: ``python -m benchmarks.programs.resnet18``."""

@@ -1,0 +1,51 @@
+"""The list of measurements, in the order in which they run and stand in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from benchmarks.measurements.bert_base import BERT_BASE
+from benchmarks.measurements.long_run import LongRun
+from benchmarks.measurements.reading import Reading
+from benchmarks.measurements.resnet18 import RESNET18
+from benchmarks.measurements.start_up import StartUp
+from benchmarks.measurements.tiny_transformer import TINY_TRANSFORMER
+from benchmarks.results import Row, Sample
+from benchmarks.session import Session
+
+
+class Measurement(Protocol):
+    """One measurement: the runner calls ``measure_round`` for every round, so that Ctrl-C loses one round at most."""
+
+    @property
+    def name(self) -> str:
+        """What ``--only`` takes."""
+
+    @property
+    def title(self) -> str:
+        """The table's heading of this measurement."""
+
+    @property
+    def max_rounds(self) -> int | None:
+        """Fewer rounds than asked for, where a round takes minutes and the figure hardly varies."""
+
+    @property
+    def in_default_set(self) -> bool:
+        """Whether it runs without ``--only``."""
+
+    def measure_round(self, session: Session, index: int) -> Sample:
+        """Run every arm once and return the raw figures. Raises BenchmarkError."""
+
+    def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
+        """Turn the rounds so far into table rows."""
+
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    StartUp(),
+    TINY_TRANSFORMER,
+    RESNET18,
+    BERT_BASE,
+    LongRun(),
+    Reading(),
+)
