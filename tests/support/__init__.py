@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: synthetic runs and helpers for real ones."""
