@@ -67,8 +67,10 @@ class Attachment:
     def start(self) -> None:
         """Start the first recorder that works here, in the order of the settings."""
         from deepseek_prof.collectors.kineto import KinetoRecorder
+        from deepseek_prof.collectors.native.build import require_supported
         from deepseek_prof.collectors.operators import NativeRecorder
 
+        require_supported(str(self.description["torch"]))
         wanted: list[type[ChildRecorder]] = []
         if self.settings.recorder in ("auto", "native"):
             wanted.append(NativeRecorder)

@@ -124,7 +124,7 @@ def profile(output: str | os.PathLike[str] | None = None, *, record: str = "ops"
     from deepseek_prof.recording.run_directory import create_run_directory
 
     settings = RunSettings(output=Path(output) if output is not None else None, record=record)
-    path = create_run_directory(settings, ["python", "notebook"])
+    path = create_run_directory(settings, list(getattr(sys, "orig_argv", sys.argv)))
     child.begin(path / "live", child.ChildSettings(record=record, parent_pid=os.getppid()))
     # Conversion runs beside the user's process, not in it, so that a long block stays bounded on disk.
     helper = subprocess.Popen(

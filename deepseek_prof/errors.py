@@ -9,6 +9,7 @@
     ├── RunDamagedError          3   a run directory holds bytes that are not ours, or an unknown schema
     ├── OutputError              4   the output folder cannot be written, or exists
     └── RecorderError            5   the recorder cannot be built or loaded
+        └── UnsupportedTorchError 5  the program's torch is too old
 
 A message says what happened, where, and what to do next.
 """
@@ -52,3 +53,7 @@ class RecorderError(DeepseekProfError):
     """The native recorder cannot be built or loaded."""
 
     exit_status = 5
+
+
+class UnsupportedTorchError(RecorderError):
+    """The program's torch is older than what we can record."""

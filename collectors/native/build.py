@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from deepseek_prof.errors import RecorderError
+from deepseek_prof.errors import RecorderError, UnsupportedTorchError
 
 MODULE_NAME = "_deepseek_prof_recorder"
 OLDEST_TORCH = (2, 6)
@@ -89,15 +89,13 @@ def ensure_built(python: str | None = None, progress: Callable[[str], None] | No
         progress: called with one line before a build begins (it takes about 20 s) and one after it.
 
     Raises:
-        RecorderError: no torch, an unsupported torch, no compiler or headers, or a failed build.
+        UnsupportedTorchError: torch is too old.
+        RecorderError: no torch, no compiler or headers, or a failed build.
     """
     found = probe(python)
     if found["torch"] is None:
         raise RecorderError(f"torch is not installed for {python or sys.executable}")
-    version = tuple(int(part) for part in found["torch"].split("+")[0].split(".")[:2])
-    if version < OLDEST_TORCH:
-        oldest = ".".join(map(str, OLDEST_TORCH))
-        raise RecorderError(f"torch {found['torch']} is too old: deepseek-prof needs torch {oldest} or later")
+    require_supported(found["torch"])
     library = library_path(found)
     if library.exists():
         return library
@@ -116,6 +114,17 @@ def ensure_built(python: str | None = None, progress: Callable[[str], None] | No
             f"cannot keep the native recorder in {library.parent}: {error}. Set XDG_CACHE_HOME to a writable folder."
         ) from error
     return library
+
+
+def require_supported(torch_version: str) -> None:
+    """Refuse a torch that is older than what we record.
+
+    Raises:
+        UnsupportedTorchError: it is.
+    """
+    if tuple(int(part) for part in torch_version.split("+")[0].split(".")[:2]) < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise UnsupportedTorchError(f"torch {torch_version} is too old: deepseek-prof needs torch {oldest} or later")
 
 
 def _build(found: dict[str, Any], library: Path) -> None:

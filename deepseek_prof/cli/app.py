@@ -13,10 +13,11 @@ import typer
 from deepseek_prof.cli.doctor import doctor_command
 from deepseek_prof.cli.recover import recover_command
 from deepseek_prof.cli.report import report_command
-from deepseek_prof.cli.run import run_command
+from deepseek_prof.cli.run import RunCommand, run_command
 from deepseek_prof.cli.runs import runs_command
 from deepseek_prof.cli.top import top_command
 from deepseek_prof.errors import DeepseekProfError
+from deepseek_prof.log import printable
 
 INTERRUPTED = 130
 _HELP = """Record every operator of a PyTorch program, by layer, phase and step, and say where the time goes.
@@ -38,7 +39,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    app.command("run", context_settings=_PASS_THROUGH)(_guarded(run_command))
+    app.command("run", cls=RunCommand, context_settings=_PASS_THROUGH)(_guarded(run_command))
     app.command("report")(_guarded(report_command))
     app.command("top")(_guarded(top_command))
     app.command("runs")(_guarded(runs_command))
@@ -87,7 +88,3 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     return guarded
 
-
-def printable(text: str) -> str:
-    """A message with control characters, but for line ends, made visible."""
-    return "".join(char if char == "\n" or char.isprintable() else repr(char)[1:-1] for char in text)

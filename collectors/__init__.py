@@ -1,0 +1,19 @@
+"""Sources of data. In the parent: counters, registered in ``counter_collectors``; in the profiled process: recorders.
+
+Register a new counter collector by adding its class below; nothing else needs to know of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepseek_prof.interfaces import CounterCollector
+
+
+def counter_collectors() -> tuple[CounterCollector, ...]:
+    """One of each, for one recording."""
+    # Imported here: this package is imported in the user's process too, whose environment may lack psutil.
+    from deepseek_prof.collectors.process_metrics import ProcessMetrics
+
+    return (ProcessMetrics(),)

@@ -1,0 +1,63 @@
+"""Memory and CPU of the program and its children, once a second, from the parent."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import psutil
+
+from deepseek_prof.interfaces import CounterSample
+
+DEVICE = "host"
+
+
+class ProcessMetrics:
+    """Sums over the process tree by rank: ``rss`` (bytes) and ``cpu`` (percent of one core, above 100 for several).
+
+    ``rss`` is the sum of resident sets, in which memory that forked workers share counts for each of them.
+    """
+
+    name = "process_metrics"
+    interval_s = 1.0
+
+    def __init__(self) -> None:
+        self._processes: dict[int, psutil.Process] = {}
+
+    def sample(self, root_pid: int, ranks: Mapping[int, int]) -> Iterator[CounterSample]:
+        """The present sums; a child that is no recorded process counts for the rank of its nearest recorded ancestor."""
+        rss_bytes: dict[int, float] = defaultdict(float)
+        cpu_percent: dict[int, float] = defaultdict(float)
+        for process in self._tree(root_pid):
+            try:
+                resident_bytes = process.memory_info().rss
+                if not resident_bytes:
+                    continue  # a zombie: it has ended, and its parent has not asked yet
+                rank = _rank(process, ranks)
+                rss_bytes[rank] += resident_bytes
+                cpu_percent[rank] += process.cpu_percent()
+            except psutil.Error:
+                continue  # it has just ended
+        now_ns = time.time_ns()
+        for rank in rss_bytes:
+            yield CounterSample(now_ns, rank, DEVICE, "rss", rss_bytes[rank], "bytes")
+            yield CounterSample(now_ns, rank, DEVICE, "cpu", cpu_percent[rank], "percent")
+
+    def _tree(self, root_pid: int) -> list[psutil.Process]:
+        """The living processes; the same objects each time, since CPU is measured from one call to the next."""
+        try:
+            root = psutil.Process(root_pid)
+            found = [root, *root.children(recursive=True)]
+        except psutil.Error:
+            return []
+        kept = {process.pid: self._processes.get(process.pid, process) for process in found}
+        self._processes = {pid: process for pid, process in kept.items() if process.is_running()}
+        return list(self._processes.values())
+
+
+def _rank(process: psutil.Process, ranks: Mapping[int, int]) -> int:
+    for candidate in (process, *process.parents()[:8]):
+        if candidate.pid in ranks:
+            return ranks[candidate.pid]
+    return 0

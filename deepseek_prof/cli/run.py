@@ -1,0 +1,152 @@
+"""``deepseek-prof run``: run a program as it is and record it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deepseek_prof.log import Narrator
+    from deepseek_prof.recording.command import Command
+    from deepseek_prof.recording.supervisor import RunOutcome
+
+
+class RunCommand(TyperCommand):
+    """Leaves everything from the program on to the program, also where it begins with ``-m`` or ``-c``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``--`` before the first word that is not an option of ours."""
+        takes_value = {
+            name: not option.is_flag for option in self.params if isinstance(option, click.Option) for name in option.opts
+        }
+        index = 0
+        while index < len(args) and args[index] != "--":
+            word = args[index]
+            if word in ("-m", "-c") or not word.startswith("-"):
+                args = [*args[:index], "--", *args[index:]]
+                break
+            index += 2 if takes_value.get(word, False) else 1
+        return super().parse_args(ctx, args)
+
+
+def run_command(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="PROGRAM [ARGUMENTS]...", help="As after `python`, or any command.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="DIR", help="Write the run into this very directory.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="A name to find the run by.")] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(
+            "--record", metavar="layers|ops|full", help="How much: full adds shapes, FLOPs and bytes. Default: ops."
+        ),
+    ] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option("--steps", metavar="FIRST:END", help="Only these steps, as a Python slice: 10:20 is 10 to 19."),
+    ] = None,
+    overhead_budget: Annotated[
+        str | None,
+        typer.Option(
+            "--overhead-budget", metavar="PERCENT", help="Record in full only as many steps as this allows, e.g. 3%."
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            "--max-size", metavar="SIZE", help="Past it the oldest spans are kept as sums only. Default: 2GiB."
+        ),
+    ] = None,
+    recorder: Annotated[
+        str | None,
+        typer.Option("--recorder", metavar="native|kineto|auto", help="Default: auto, native where it can be built."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings.")] = False,
+) -> None:
+    """Run a program unchanged and record its operators, layers and steps.
+
+    PROGRAM is what you would write after `python`: train.py, -m package.module, -c code. Any other command stands as it
+    is: torchrun --nproc-per-node 2 train.py. Its exit status is ours. Defaults come from [tool.deepseek-prof] in
+    pyproject.toml.
+    """
+    from deepseek_prof.collectors import counter_collectors
+    from deepseek_prof.config import load_settings
+    from deepseek_prof.log import Narrator
+    from deepseek_prof.recording.command import resolve_command
+    from deepseek_prof.recording.run_directory import create_run_directory
+    from deepseek_prof.recording.signals import die_like
+    from deepseek_prof.recording.supervisor import run_command as supervise
+
+    options = {
+        "output": output,
+        "name": name,
+        "record": record,
+        "steps": steps,
+        "overhead-budget": overhead_budget,
+        "max-size": max_size,
+        "recorder": recorder,
+    }
+    settings = load_settings(options, quiet=quiet)
+    resolved = resolve_command(command or [])
+    narrator = Narrator(quiet=settings.quiet)
+    _prepare_recorder(resolved, settings.recorder, narrator)
+    run_dir = create_run_directory(settings, resolved.argv, resolved.script, resolved.python)
+    narrator.say(f"recording into {_short(run_dir)}")
+    outcome = supervise(resolved, run_dir, settings, counter_collectors(), narrator)
+    _tell(outcome, run_dir, resolved, narrator)
+    raise typer.Exit(die_like(outcome.returncode))
+
+
+def _prepare_recorder(command: Command, recorder: str, narrator: Narrator) -> None:
+    """Build the native recorder before the program starts, where its Python is known.
+
+    Raises:
+        UnsupportedTorchError: the program's torch is too old.
+        RecorderError: ``--recorder native`` cannot be had.
+    """
+    from deepseek_prof.collectors.native.build import ensure_built
+    from deepseek_prof.errors import RecorderError, UnsupportedTorchError
+
+    if command.python is None or recorder == "kineto":
+        return
+    try:
+        ensure_built(command.python, narrator.say)
+    except UnsupportedTorchError:
+        raise
+    except RecorderError:
+        # Left to the program's own process, which says once what it records with instead, or never needs torch.
+        if recorder == "native":
+            raise
+
+
+def _tell(outcome: RunOutcome, run_dir: Path, command: Command, narrator: Narrator) -> None:
+    """The end of the recording, in two lines."""
+    for warning in outcome.warnings:
+        narrator.warn(warning)
+    if not outcome.complete:
+        narrator.warn(f"the run is not complete. Once the cause is mended: deepseek-prof recover {_short(run_dir)}")
+        return
+    if not outcome.processes:
+        narrator.warn(
+            f"nothing was recorded: {command.script} never imported torch in a Python that reads PYTHONPATH "
+            "(python -I and -E do not)."
+        )
+        return
+    steps = f" in {outcome.steps:,} steps" if outcome.steps else ""
+    of = f" from {outcome.processes} processes" if outcome.processes > 1 else ""
+    narrator.say(f"recorded {outcome.spans:,} spans{steps}{of}")
+    narrator.say(f"see where the time went: deepseek-prof report {_short(run_dir)}")
+
+
+def _short(run_dir: Path) -> str:
+    """The run's name where reading commands find it by name from here, else its path."""
+    from deepseek_prof.trace.catalog import default_root
+
+    return run_dir.name if run_dir.parent == default_root().resolve() else str(run_dir)

@@ -1,0 +1,172 @@
+"""Settings of a recording: defaults, ``[tool.deepseek-prof]`` of ``pyproject.toml``, and the text forms of values."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepseek_prof.errors import UsageError
+
+TABLE_NAME = "deepseek-prof"
+RECORD_LEVELS = ("layers", "ops", "full")
+RECORDERS = ("auto", "native", "kineto")
+DEFAULT_MAX_SIZE_BYTES = 2 << 30
+LAST_STEP = (1 << 31) - 1
+"""The last step of an open range such as ``10:``."""
+
+_SIZE_UNITS = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How to record. Sizes are bytes; ``steps`` is the first and the last step, both included."""
+
+    output: Path | None = None
+    name: str | None = None
+    record: str = "ops"
+    steps: tuple[int, int] | None = None
+    overhead_budget: float | None = None
+    """Fraction of the program's time that recording may take; None for no limit."""
+    max_size_bytes: int = DEFAULT_MAX_SIZE_BYTES
+    recorder: str = "auto"
+    quiet: bool = False
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``2GiB``, ``500 MB`` or a plain number. Raises UsageError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    if match is None or match[2].lower() not in _SIZE_UNITS:
+        raise UsageError(f"{text!r} is not a size. Write it as 2GiB, 500MB or a number of bytes.")
+    size_bytes = int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
+    if not 0 < size_bytes < 1 << 62:
+        raise UsageError(f"{text!r} is not a usable size: it must be above zero and below 4 EiB.")
+    return size_bytes
+
+
+def parse_percent(text: str) -> float:
+    """The fraction that ``3%`` or ``0.5 %`` means. Raises UsageError outside 0 to 100 % and without the sign."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a percentage. Write it as 3%.")
+    fraction = float(match[1]) / 100
+    if not 0 < fraction <= 1:
+        raise UsageError(f"{text!r} is out of range: a budget is above 0% and at most 100%.")
+    return fraction
+
+
+def parse_steps(text: str) -> tuple[int, int]:
+    """First and last step of ``FIRST:END``, as a Python slice: ``10:20`` is 10 to 19, ``:5`` 0 to 4, ``10:`` from 10 on.
+
+    Raises UsageError.
+    """
+    match = re.fullmatch(r"\s*(\d{0,9})\s*:\s*(\d{0,9})\s*", text)
+    if match is None or not (match[1] or match[2]):
+        raise UsageError(f"{text!r} is not a range of steps. Write it as 10:20 (steps 10 to 19), 10: or :20.")
+    first = int(match[1] or 0)
+    last = int(match[2]) - 1 if match[2] else LAST_STEP
+    if last < first:
+        raise UsageError(f"{text!r} holds no step: as in a Python slice, the end is not included.")
+    return first, last
+
+
+def _choice(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise UsageError(f"{text!r} is not one of {', '.join(allowed)}.")
+        return text
+
+    return parse
+
+
+_TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "output": ("output", Path),
+    "name": ("name", str),
+    "record": ("record", _choice(RECORD_LEVELS)),
+    "steps": ("steps", parse_steps),
+    "overhead-budget": ("overhead_budget", parse_percent),
+    "max-size": ("max_size_bytes", parse_size),
+    "recorder": ("recorder", _choice(RECORDERS)),
+}
+"""Keys of ``[tool.deepseek-prof]``, which are the options of ``run``, with their field and parser."""
+
+
+def load_settings(options: Mapping[str, str | None], *, quiet: bool = False, directory: Path | None = None) -> RunSettings:
+    """Settings from the defaults, then the nearest ``pyproject.toml``, then ``options`` (as text; None: not given).
+
+    Args:
+        options: by option name without dashes in front, such as ``max-size``.
+        quiet: whether ``--quiet`` was given.
+        directory: where the search for ``pyproject.toml`` starts, going up; default: the working directory.
+
+    Raises:
+        UsageError: a value does not fit, or the file cannot be read.
+    """
+    values = _from_pyproject(directory or Path.cwd())
+    for key, text in options.items():
+        if text is not None:
+            field, parse = _TEXT_KEYS[key]
+            try:
+                values[field] = parse(text)
+            except UsageError as error:
+                raise UsageError(f"--{key}: {error}") from error
+    if quiet:
+        values["quiet"] = True
+    return RunSettings(**values)
+
+
+def _from_pyproject(directory: Path) -> dict[str, Any]:
+    path = next((folder / "pyproject.toml" for folder in (directory, *directory.parents)
+                 if (folder / "pyproject.toml").is_file()), None)
+    if path is None:
+        return {}
+    text = _read_text(path)
+    if f"tool.{TABLE_NAME}" not in text.replace('"', "").replace("'", "").replace(" ", ""):
+        return {}  # nothing for us: a broken file is then not our business either
+    table = _parse_toml(path, text).get("tool", {}).get(TABLE_NAME, {})
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key == "quiet":
+            if not isinstance(value, bool):
+                raise UsageError(f"{path}: [tool.{TABLE_NAME}] quiet must be true or false.")
+            values["quiet"] = value
+            continue
+        if key not in _TEXT_KEYS:
+            close = difflib.get_close_matches(key, [*_TEXT_KEYS, "quiet"], n=1)
+            hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join([*_TEXT_KEYS, 'quiet'])}."
+            raise UsageError(f"{path}: [tool.{TABLE_NAME}] has no setting {key!r}.{hint}")
+        field, parse = _TEXT_KEYS[key]
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise UsageError(f"{path}: [tool.{TABLE_NAME}] {key} must be text, as on the command line.")
+        try:
+            values[field] = parse(str(value))
+        except UsageError as error:
+            raise UsageError(f"{path}: [tool.{TABLE_NAME}] {key}: {error}") from error
+    if values.get("output") is not None:
+        values["output"] = path.parent / values["output"]
+    return values
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+
+
+def _parse_toml(path: Path, text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error

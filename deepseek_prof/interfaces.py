@@ -1,0 +1,34 @@
+"""What a collector in the parent process implements; register one in ``collectors/__init__.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class CounterSample:
+    """One value of a counter. ``ts_ns``: nanoseconds since the Unix epoch."""
+
+    ts_ns: int
+    rank: int
+    device: str
+    name: str
+    value: float
+    unit: str
+
+
+class CounterCollector(Protocol):
+    """Samples something beside the running program, in the parent."""
+
+    name: str
+    interval_s: float
+
+    def sample(self, root_pid: int, ranks: Mapping[int, int]) -> Iterable[CounterSample]:
+        """The present values.
+
+        Args:
+            root_pid: the process that the user's command became.
+            ranks: the rank of each recorded process, by process id.
+        """

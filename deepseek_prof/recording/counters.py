@@ -1,0 +1,69 @@
+"""Samples the registered counters while the program runs, and writes them to ``counters/rank=R/part-NNNNN.parquet``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from deepseek_prof.interfaces import CounterCollector, CounterSample
+from deepseek_prof.recording.part_files import write_parquet
+from deepseek_prof.trace.schema import COUNTERS
+
+FLUSH_S = 60.0
+
+
+class CounterWriter:
+    """Asks each collector at its own interval. ``poll`` and ``close`` raise OSError when a file cannot be written."""
+
+    def __init__(self, run_dir: Path, root_pid: int, collectors: Sequence[CounterCollector]) -> None:
+        self._run_dir = run_dir
+        self._root_pid = root_pid
+        self._due_s = {collector: time.monotonic() for collector in collectors}
+        self._samples: list[CounterSample] = []
+        self._parts = 0
+        self._flush_s = time.monotonic() + FLUSH_S
+        self._ranks: dict[str, tuple[int, int]] = {}
+
+    def poll(self) -> None:
+        """Take what is due."""
+        now_s = time.monotonic()
+        due = [collector for collector, due_s in self._due_s.items() if due_s <= now_s]
+        if due:
+            ranks = self._rank_of_processes()
+            for collector in due:
+                self._samples.extend(collector.sample(self._root_pid, ranks))
+                self._due_s[collector] = now_s + collector.interval_s
+        if now_s >= self._flush_s:
+            self.close()
+            self._flush_s = now_s + FLUSH_S
+
+    def close(self) -> None:
+        """Write what has been taken since the last part."""
+        by_rank: dict[int, list[CounterSample]] = defaultdict(list)
+        for sample in self._samples:
+            by_rank[sample.rank].append(sample)
+        for rank, samples in by_rank.items():
+            folder = self._run_dir / "counters" / f"rank={rank}"
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = [{key: getattr(sample, key) for key in COUNTERS.names} for sample in samples]
+            write_parquet(folder / f"part-{self._parts:05d}.parquet", pa.Table.from_pylist(rows, schema=COUNTERS))
+        self._parts += bool(by_rank)
+        self._samples.clear()
+
+    def _rank_of_processes(self) -> dict[int, int]:
+        """From the descriptions under ``live/``; those of processes that are gone are kept."""
+        for path in (self._run_dir / "live").glob("*/process.json"):
+            modified_ns = path.stat().st_mtime_ns
+            known = self._ranks.get(path.parent.name)
+            if known is None or known[0] != modified_ns:
+                try:
+                    rank = json.loads(path.read_text(encoding="utf-8")).get("rank")
+                except ValueError:
+                    continue  # half of it is on the disk; the converter tells of a damaged one
+                self._ranks[path.parent.name] = (modified_ns, rank if isinstance(rank, int) else 0)
+        return {int(name.partition("-")[0]): rank for name, (_, rank) in self._ranks.items() if name[0].isdigit()}

@@ -1,0 +1,165 @@
+"""Starts the user's command, converts what its processes record while they run, and completes the run after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepseek_prof.config import RunSettings
+from deepseek_prof.errors import DeepseekProfError, UsageError
+from deepseek_prof.interfaces import CounterCollector
+from deepseek_prof.log import Narrator
+from deepseek_prof.recording.command import Command
+from deepseek_prof.recording.run_directory import LIVE_NAME
+from deepseek_prof.recording.signals import relayed_signals, signal_name
+from deepseek_prof.trace.run_file import update_run_file
+
+if TYPE_CHECKING:
+    from deepseek_prof.recording.converter import Converter
+
+PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
+SHIM = Path(__file__).resolve().parent / "shim"
+MAX_LIVE_SEGMENTS = 2048
+"""Segments of 64 KiB that a process may have waiting for conversion: 128 MiB of disk."""
+
+_POLL_S = 0.2
+_PARENT_NICENESS = 5
+"""The program goes first where cores are scarce."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How the command ended (``subprocess`` convention) and what of it was recorded."""
+
+    returncode: int
+    spans: int
+    steps: int
+    processes: int
+    warnings: tuple[str, ...]
+    complete: bool
+    """False where something is left in ``live/`` for ``recover``."""
+
+
+def run_command(
+    command: Command, run_dir: Path, settings: RunSettings, collectors: Sequence[CounterCollector], narrator: Narrator
+) -> RunOutcome:
+    """Run the command to its end, recorded into ``run_dir``. Trouble with the recording never stops the command.
+
+    Raises:
+        UsageError: the program cannot be started.
+    """
+    with relayed_signals() as relay:
+        try:
+            child = subprocess.Popen(command.argv, env=child_environment(run_dir, settings))
+        except OSError as error:
+            raise UsageError(f"cannot start {command.argv[0]}: {error.strerror}.") from error
+        relay.started(child.pid)
+        background = _Background(run_dir, child.pid, settings, collectors, narrator)
+        background.start()
+        returncode = child.wait()
+    return background.complete(returncode)
+
+
+def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
+    """The user's environment and what the shim needs."""
+    python_path = os.environ.get("PYTHONPATH")
+    asked = {
+        "record": settings.record,
+        "steps": settings.steps,
+        "overhead_budget": settings.overhead_budget,
+        "recorder": settings.recorder,
+        "max_live_segments": MAX_LIVE_SEGMENTS,
+        "parent_pid": os.getpid(),
+    }
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{SHIM}{os.pathsep}{python_path}" if python_path else str(SHIM),
+        "DEEPSEEK_PROF_LIVE": str(run_dir / LIVE_NAME),
+        "DEEPSEEK_PROF_PACKAGE": str(PACKAGE_PARENT),
+        "DEEPSEEK_PROF_SETTINGS": json.dumps(asked),
+    }
+
+
+class _Background:
+    """A thread that converts and samples until the command has ended."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        root_pid: int,
+        settings: RunSettings,
+        collectors: Sequence[CounterCollector],
+        narrator: Narrator,
+    ) -> None:
+        self._run_dir = run_dir
+        self._root_pid = root_pid
+        self._settings = settings
+        self._collectors = collectors
+        self._narrator = narrator
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="deepseek-prof-converter", daemon=True)
+        self._converter: Converter | None = None
+        self._counters: Any = None
+        self._failure: str | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def complete(self, returncode: int) -> RunOutcome:
+        """Convert what is left and write down how the command ended."""
+        ended_ns = time.time_ns()
+        self._ended.set()
+        self._thread.join()
+        content = self._finish()
+        ending = {"ended_ns": ended_ns, "exit_code": max(returncode, 0) if returncode >= 0 else None}
+        complete = not (self._run_dir / LIVE_NAME).is_dir()
+        if complete:
+            ending["status"] = "finished"
+        try:
+            content = update_run_file(self._run_dir, signal=signal_name(returncode), **ending)
+        except (OSError, DeepseekProfError) as error:
+            self._narrator.warn(f"run.json could not be completed: {error}")
+        processes = [each for each in content.get("processes") or [] if isinstance(each, dict)]
+        return RunOutcome(
+            returncode=returncode,
+            spans=int((content.get("spans") or {}).get("count") or 0),
+            steps=max((int(each.get("steps") or 0) for each in processes), default=0),
+            processes=len(processes),
+            warnings=tuple(str(text) for text in content.get("warnings") or []),
+            complete=complete,
+        )
+
+    def _finish(self) -> dict[str, Any]:
+        from deepseek_prof.trace.run_file import read_run_file
+
+        try:
+            if self._counters is not None:
+                self._counters.close()
+            if self._converter is not None:
+                self._converter.finish()
+            return read_run_file(self._run_dir)
+        except (OSError, DeepseekProfError) as error:
+            self._narrator.warn(f"the recording could not be completed: {error}")
+        return {}
+
+    def _work(self) -> None:
+        # Imported here, beside the program's own start: it does not wait for our libraries.
+        from deepseek_prof.recording.converter import Converter
+        from deepseek_prof.recording.counters import CounterWriter
+
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PARENT_NICENESS)
+        try:
+            self._converter = Converter(self._run_dir, max_size_bytes=self._settings.max_size_bytes)
+            self._counters = CounterWriter(self._run_dir, self._root_pid, self._collectors)
+            while not self._ended.wait(_POLL_S):
+                self._converter.poll()
+                self._counters.poll()
+        except (OSError, DeepseekProfError) as error:
+            self._narrator.warn(f"converting stopped: {error}. The program runs on, and what it records stays in live/")
