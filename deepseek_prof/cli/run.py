@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from typer import Context
 
     from deepseek_prof.log import Narrator
     from deepseek_prof.recording.command import Command
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 class RunCommand(TyperCommand):
     """Leaves everything from the program on to the program, also where it begins with ``-m`` or ``-c``."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Put ``--`` before the first word that is not an option of ours."""
         takes_value = {
-            name: not option.is_flag for option in self.params if isinstance(option, click.Option) for name in option.opts
+            name: not getattr(option, "is_flag", True)
+            for option in self.params
+            if option.param_type_name == "option"
+            for name in option.opts
         }
         index = 0
         while index < len(args) and args[index] != "--":
@@ -76,6 +80,8 @@ def run_command(
     is: torchrun --nproc-per-node 2 train.py. Its exit status is ours. Defaults come from [tool.deepseek-prof] in
     pyproject.toml.
     """
+    import shutil
+
     from deepseek_prof.collectors import counter_collectors
     from deepseek_prof.config import load_settings
     from deepseek_prof.log import Narrator
@@ -101,6 +107,9 @@ def run_command(
     narrator.say(f"recording into {_short(run_dir)}")
     outcome = supervise(resolved, run_dir, settings, counter_collectors(), narrator)
     _tell(outcome, run_dir, resolved, narrator)
+    if not outcome.processes and outcome.complete and settings.output is None:
+        # An empty run would only hide the latest real one.
+        shutil.rmtree(run_dir)
     raise typer.Exit(die_like(outcome.returncode))
 
 
@@ -135,8 +144,8 @@ def _tell(outcome: RunOutcome, run_dir: Path, command: Command, narrator: Narrat
         return
     if not outcome.processes:
         narrator.warn(
-            f"nothing was recorded: {command.script} never imported torch in a Python that reads PYTHONPATH "
-            "(python -I and -E do not)."
+            f"nothing was recorded: no Python process of {command.script} imported torch "
+            "(or it ran as python -I or -E, which keeps the recorder out)."
         )
         return
     steps = f" in {outcome.steps:,} steps" if outcome.steps else ""
