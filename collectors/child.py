@@ -25,7 +25,7 @@ class ChildSettings:
     steps: tuple[int, int] | None = None
     overhead_budget: float | None = None
     recorder: str = "auto"
-    max_live_segments: int = 2048
+    max_live_segments: int = 1024
     parent_pid: int = 0
 
     @classmethod

@@ -73,7 +73,7 @@ class KinetoRecorder:
         self._tree = EventTree(self._contexts.context, self._write)
         self._names = LayerNames(self._forget)
         self._open_window()
-        install_layers(self._push_layer, self._pop_layer)
+        install_layers(self._push_layer, self._pop_layer, self._names)
         install_steps(self)
         os.register_at_fork(after_in_child=self._after_fork)
 

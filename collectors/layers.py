@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_module_registration_hook
 
 # How a module's frame is named; the values of LayerName in native/recorder.h.
 BELOW_PARENT, ROOT, TRANSPARENT = 0, 1, 2
@@ -19,6 +21,7 @@ WRAPPERS = {
     "FullyShardedDataParallel": "_fsdp_wrapped_module",
     "OptimizedModule": "_orig_mod",
     "CheckpointWrapper": "_checkpoint_wrapped_module",
+    "AveragedModel": "module",
 }
 
 Resolved = tuple[int, str, list[int]]
@@ -87,11 +90,28 @@ class LayerNames:
                 return BELOW_PARENT, text, parameters
         return ROOT, self._root_name(module), parameters
 
+    def registered(self, parent: torch.nn.Module, name: str, module: torch.nn.Module | None) -> None:
+        """A module takes a place: if it has been named before, it is named anew when it is called next."""
+        if module is not None and parent._modules.get(name) is not module:
+            self._rename(module)
+
+    def renumbered(self, container: torch.nn.Module) -> None:
+        """The modules of a list have moved."""
+        for module in container._modules.values():
+            if module is not None:
+                self._rename(module)
+
+    def _rename(self, module: torch.nn.Module) -> None:
+        if id(module) in self._references:
+            self._forget(id(module))
+
     def _root_name(self, module: torch.nn.Module) -> str:
         inner = wrapped(module)
         while inner is not None and wrapped(inner) is not None:
             inner = wrapped(inner)
-        name = type(inner if inner is not None else module).__name__
+        named = inner if inner is not None else module
+        # A scripted or traced module knows the class that it was made from.
+        name = str(getattr(named, "original_name", "") or type(named).__name__)
         holders = self._roots.setdefault(name, [])
         if not module._modules:  # a lone leaf, such as a loss: one name for all of its class
             return name
@@ -114,19 +134,25 @@ class LayerNames:
         self._references[address] = weakref.ref(module, freed)
 
 
+# Methods that renumber a list's modules without registering them.
+_RENUMBERING = tuple(
+    (kind, name) for kind in (torch.nn.ModuleList, torch.nn.Sequential) for name in ("insert", "__delitem__")
+)
+
 _original: _Call | None = None
 _installed: _Call | None = None
+_undo: list[Callable[[], None]] = []
 
 
-def install_layers(push: Callable[[torch.nn.Module], bool], pop: Callable[[], None]) -> None:
+def install_layers(push: Callable[[torch.nn.Module], bool], pop: Callable[[], None], names: LayerNames) -> None:
     """Put the wrapper in place of ``torch.nn.Module.__call__``.
 
     Subclasses that define ``__call__`` reach it through ``super().__call__``; a program that patches
-    ``torch.nn.Module.__call__`` itself wraps or replaces ours, as it would torch's own.
+    ``torch.nn.Module.__call__`` itself wraps or replaces ours, as it would torch's own. ``names`` hears of modules that change their place.
     """
     global _original, _installed
     original: _Call = torch.nn.Module.__call__
-    is_compiling = torch.compiler.is_compiling
+    is_compiling = torch.compiler.is_dynamo_compiling  # of is_compiling, the half that Dynamo decides; half the cost
 
     def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # it stands in for it
         if is_compiling() or not push(self):  # traced by Dynamo: no frame, and so no graph break
@@ -138,6 +164,27 @@ def install_layers(push: Callable[[torch.nn.Module], bool], pop: Callable[[], No
 
     _original, _installed = original, __call__
     torch.nn.Module.__call__ = __call__  # type: ignore[method-assign]  # the point of this function
+    _undo.append(register_module_module_registration_hook(names.registered).remove)
+    for kind, method in _RENUMBERING:
+        _follow(kind, method, names.renumbered)
+
+
+def _follow(kind: type[torch.nn.Module], method: str, then: Callable[[torch.nn.Module], None]) -> None:
+    """Call ``then(module)`` after ``method`` of the class ``kind``."""
+    original: _Call = getattr(kind, method)
+
+    @functools.wraps(original)
+    def ours(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        then(self)
+        return result
+
+    def restore() -> None:
+        if getattr(kind, method) is ours:
+            setattr(kind, method, original)
+
+    setattr(kind, method, ours)
+    _undo.append(restore)
 
 
 def remove_layers() -> None:
@@ -146,3 +193,5 @@ def remove_layers() -> None:
     if _original is not None and torch.nn.Module.__call__ is _installed:
         torch.nn.Module.__call__ = _original  # type: ignore[method-assign]  # restores what install_layers replaced
     _original = _installed = None
+    while _undo:
+        _undo.pop()()

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from deepseek_prof.collectors.child import ChildSettings
 
-IN_SITU_FACTOR = 2.5
+IN_SITU_FACTOR = 3.0
 """Cost of a record inside a training step over its cost in the calibration loop, whose code stays in the caches.
 
-Measured as (recorded - bare) / records on the tiny transformer of benchmarks/, where caches suffer most: 225 ns
-against 90 ns.
+Measured as (recorded - bare) / records on the tiny transformer of benchmarks/, where caches suffer most: 250 to 270 ns
+against 85 ns.
 """
 
 _library: ModuleType | None = None
@@ -69,7 +69,6 @@ class NativeRecorder:
         first, last = settings.steps or (-1, -1)
         operator_ns = native.calibrate(IN_SITU_FACTOR) if settings.record != "layers" else 0.0
         layer_ns = _layer_cost_ns(native)
-        native.set_layer_cost(layer_ns)
         self._overhead = {
             "operator_ns": operator_ns,
             "layer_ns": layer_ns,
@@ -85,11 +84,13 @@ class NativeRecorder:
             first,
             last,
             budget,
+            operator_ns,
+            layer_ns,
             settings.max_live_segments,
             names.resolve,
         )
         self._library = native
-        install_layers(native.push_layer, native.pop_layer)
+        install_layers(native.push_layer, native.pop_layer, names)
         install_steps(native)
         _follow_forks()
 

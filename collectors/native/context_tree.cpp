@@ -42,6 +42,7 @@ bool ContextsLog::open(const std::string& path) {
 void ContextsLog::close() {
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
+  unwritten_.clear();
 }
 
 void ContextsLog::context(uint32_t id, const Node& node) { entry('C', node.kind, node.phase, id, node.parent, node.text); }
@@ -60,15 +61,20 @@ void ContextsLog::entry(char tag, uint8_t kind, uint8_t phase, uint32_t id, uint
   append_u32(bytes, static_cast<uint32_t>(text.size()));
   bytes.append(text);
   append_u32(bytes, crc32(bytes));
-  // On a full disk the file would end inside an entry and every later one would be unreadable: cut it back and retry.
+  unwritten_.append(bytes);
+  flush();
+}
+
+void ContextsLog::flush() {
+  if (fd_ < 0 || unwritten_.empty()) return;
   const off_t before = ::lseek(fd_, 0, SEEK_END);
-  for (int attempt = 0; attempt < 50; ++attempt) {
-    if (::write(fd_, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size())) return;
-    if (::ftruncate(fd_, before) != 0) break;
-    ::lseek(fd_, before, SEEK_SET);
-    ::usleep(1000);
+  if (::write(fd_, unwritten_.data(), unwritten_.size()) == static_cast<ssize_t>(unwritten_.size())) {
+    unwritten_.clear();
+    return;
   }
-  close();
+  // On a full disk the file would end inside an entry and every later one would be unreadable: cut it back. The entries
+  // wait for the next one, or for the end.
+  if (::ftruncate(fd_, before) != 0) close();
 }
 
 ContextTree::ContextTree() {
@@ -156,6 +162,11 @@ bool ContextTree::open_log(const std::string& path) {
   for (uint32_t id = 1; id < next_; ++id) log_.context(id, at(id));
   for (const auto& [text, id] : signatures_) log_.signature(id, text);
   return log_.is_open();
+}
+
+void ContextTree::flush_log() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  log_.flush();
 }
 
 void ContextTree::reset_after_fork() {

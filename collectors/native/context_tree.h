@@ -61,11 +61,14 @@ class ContextsLog {
   void close();
   void context(uint32_t id, const Node& node);
   void signature(uint32_t id, std::string_view text);
+  // Writes what a full disk has kept out so far.
+  void flush();
   bool is_open() const { return fd_ >= 0; }
 
  private:
   void entry(char tag, uint8_t kind, uint8_t phase, uint32_t id, uint32_t parent, std::string_view text);
   int fd_ = -1;
+  std::string unwritten_;
 };
 
 class ContextTree {
@@ -85,6 +88,7 @@ class ContextTree {
   uint32_t size() const { return next_; }
   // Starts a fresh log in `path` with all that is known so far.
   bool open_log(const std::string& path);
+  void flush_log();
   // In a forked child: the mutex may be held by a thread that does not exist here.
   void reset_after_fork();
 

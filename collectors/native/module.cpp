@@ -17,11 +17,11 @@ PyObject* start(PyObject*, PyObject* args) {
   const char *directory, *process_json;
   int operators, signatures;
   long long first_step, last_step;
-  double budget;
+  double budget, operator_cost_ns, layer_cost_ns;
   unsigned int max_live;
   PyObject* resolver;
-  if (!PyArg_ParseTuple(args, "ssppLLdIO", &directory, &process_json, &operators, &signatures, &first_step, &last_step,
-                        &budget, &max_live, &resolver)) {
+  if (!PyArg_ParseTuple(args, "ssppLLdddIO", &directory, &process_json, &operators, &signatures, &first_step, &last_step,
+                        &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver)) {
     return nullptr;
   }
   Py_XSETREF(layer_resolver, Py_NewRef(resolver));
@@ -31,6 +31,8 @@ PyObject* start(PyObject*, PyObject* args) {
   settings.first_step = first_step;
   settings.last_step = last_step;
   settings.overhead_budget = budget;
+  settings.operator_cost_ns = operator_cost_ns;
+  settings.layer_cost_ns = layer_cost_ns;
   settings.max_live_segments = max_live;
   deepseek_prof::start(directory, process_json, settings);
   Py_RETURN_NONE;
@@ -58,13 +60,6 @@ PyObject* calibrate(PyObject*, PyObject* in_situ_factor) {
   const double factor = PyFloat_AsDouble(in_situ_factor);
   if (PyErr_Occurred() != nullptr) return nullptr;
   return PyFloat_FromDouble(deepseek_prof::calibrate(factor));
-}
-
-PyObject* set_layer_cost(PyObject*, PyObject* ns) {
-  const double value = PyFloat_AsDouble(ns);
-  if (PyErr_Occurred() != nullptr) return nullptr;
-  deepseek_prof::set_layer_cost(value);
-  Py_RETURN_NONE;
 }
 
 PyObject* set_data_worker(PyObject*, PyObject*) {
@@ -135,12 +130,12 @@ PyObject* optimizer_made(PyObject*, PyObject*) {
 
 PyMethodDef methods[] = {
     {"start", start, METH_VARARGS,
-     "start(directory, process_json, operators, signatures, first_step, last_step, budget, max_live, resolver)"},
+     "start(directory, process_json, operators, signatures, first_step, last_step, budget, operator_cost_ns, "
+     "layer_cost_ns, max_live, resolver)"},
     {"stop", stop, METH_NOARGS, "Stop recording; what was written stays."},
     {"reopen", reopen, METH_VARARGS, "reopen(directory, process_json): go on in a forked child."},
     {"statistics", statistics, METH_NOARGS, "Counts of this process as a dict."},
     {"calibrate", calibrate, METH_O, "calibrate(in_situ_factor): measured cost of one operator record in nanoseconds."},
-    {"set_layer_cost", set_layer_cost, METH_O, "Cost of one layer frame in nanoseconds, for the overhead budget."},
     {"set_data_worker", set_data_worker, METH_NOARGS, "This process loads data for another."},
     {"push_layer", push_layer, METH_O, "Open a layer frame; True if one was opened."},
     {"pop_layer", pop_layer, METH_NOARGS, "Close the innermost layer frame."},

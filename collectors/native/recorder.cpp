@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <sstream>
+#include <typeinfo>
 
 #include "clock.h"
 #include "step_clock.h"
@@ -17,7 +18,7 @@ namespace deepseek_prof {
 
 namespace {
 
-constexpr size_t kSegmentBytes = 1u << 20;
+constexpr size_t kSegmentBytes = 1u << 18;
 constexpr uint64_t kMaxForwardThreads = 8192;
 constexpr uint64_t kGradEnabled = 1u << 8;
 constexpr std::string_view kEvaluate = "autograd::engine::evaluate_function: ";
@@ -101,7 +102,7 @@ void adopt(Recorder& r, ThreadState* thread, uint64_t generation) {
   thread->segments.abandon();
   if (!r.directory_made.load() && !make_directory(r)) return;
   thread->segments.configure(r.directory + "/t" + std::to_string(thread->index), static_cast<uint32_t>(::getpid()),
-                             static_cast<uint64_t>(::syscall(SYS_gettid)), kSegmentBytes, r.settings.max_live_segments);
+                             static_cast<uint64_t>(::syscall(SYS_gettid)), kSegmentBytes, r.settings.max_live_segments, true);
   thread->generation = generation;
 }
 
@@ -224,17 +225,18 @@ uint32_t layer_of_evaluated_node(Recorder& r, std::string_view name) {
   constexpr std::string_view leaf = "AccumulateGrad";
   const bool is_leaf = name.size() > leaf.size() && name.substr(name.size() - leaf.size()) == leaf;
   if (!is_leaf) return layer_of_node(r, node->thread_id(), static_cast<int64_t>(node->sequence_nr()));
-  if (const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node.get())) {
-    if (!accumulate->variable.defined()) return 0;
-    uint32_t owner = 0;
-    {
-      const std::lock_guard<std::mutex> lock(r.mutex);
-      const auto found = r.parameter_owner.find(accumulate->variable.unsafeGetTensorImpl());
-      if (found != r.parameter_owner.end()) owner = found->second;
-    }
-    return r.tree.backward_twin(owner);
+  // A cast that searches the class hierarchy would cost more than everything else here.
+  const torch::autograd::Node& evaluated = *node;
+  if (typeid(evaluated) != typeid(torch::autograd::AccumulateGrad)) return 0;
+  const at::Tensor& variable = static_cast<const torch::autograd::AccumulateGrad&>(evaluated).variable;
+  if (!variable.defined()) return 0;
+  uint32_t owner = 0;
+  {
+    const std::lock_guard<std::mutex> lock(r.mutex);
+    const auto found = r.parameter_owner.find(variable.unsafeGetTensorImpl());
+    if (found != r.parameter_owner.end()) owner = found->second;
   }
-  return 0;
+  return r.tree.backward_twin(owner);
 }
 
 std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool signatures) {
@@ -275,7 +277,7 @@ std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool
   if (__builtin_expect(known == nullptr, 0)) {
     const uint32_t context = make_context(r, parent, phase, scope, sequence >= 0, std::string_view(name, size));
     const Node& node = r.tree[context];
-    fresh = {key, context, node.phase, node.kind, node.ends_step};
+    fresh = {key, context, 0, node.phase, node.kind, node.ends_step};
     thread->cache.insert(fresh);
     known = &fresh;
   }
@@ -368,8 +370,13 @@ void begin(Recorder& r, const std::string& directory, const std::string& process
   r.directory = directory;
   r.process_json = process_json;
   r.step_segments.abandon();
-  r.step_segments.configure(directory + "/steps", static_cast<uint32_t>(::getpid()), 0, 1u << 16, 1u << 20);
+  r.step_segments.configure(directory + "/steps", static_cast<uint32_t>(::getpid()), 0, 1u << 16, 1u << 20, false);
   r.steps.reset();
+  r.directory_made.store(false);
+  for (ThreadState* thread : r.threads) {
+    thread->events.store(0);
+    thread->layers.store(0);
+  }
   static std::atomic<uint64_t> next_generation{1};
   r.generation.store(next_generation++);
 }
@@ -417,6 +424,7 @@ void stop() {
     r.step_segments.append(start_ns, dur_ns, dur_ns, 0, 0, start_ns + dur_ns);
   });
   r.step_segments.close();
+  r.tree.flush_log();
   // Other threads' segments stay mapped until they exit or record again; what they wrote is in the file already.
   if (current_thread != nullptr) current_thread->segments.close();
   r.generation.store(0);
@@ -471,11 +479,9 @@ double calibrate(double in_situ_factor) {
   set_operators(r, was_on);
   thread->events.store(events);
   std::sort(costs.begin(), costs.end());
-  r.settings.operator_cost_ns = std::max(costs[kRounds / 2], 0.0) * in_situ_factor;
-  return r.settings.operator_cost_ns;
+  return std::max(costs[kRounds / 2], 0.0) * in_situ_factor;
 }
 
-void set_layer_cost(double ns) { recorder().settings.layer_cost_ns = ns; }
 void set_default_phase(Phase phase) { recorder().default_phase = phase; }
 bool layers_enabled() { return recorder().layers_on.load(std::memory_order_relaxed); }
 

@@ -16,9 +16,9 @@ struct Settings {
   int64_t first_step = -1;      // record operators and layers from this step ...
   int64_t last_step = -1;       // ... to this one, both included; -1: no limit
   double overhead_budget = -1;  // fraction of the bare step time; < 0: none
-  uint32_t max_live_segments = 2048;
-  double operator_cost_ns = 0;  // measured by calibrate()
-  double layer_cost_ns = 0;     // measured by the caller
+  uint32_t max_live_segments = 1024;
+  double operator_cost_ns = 0;  // of a record, for the budget: what calibrate() returned, in place of a guess
+  double layer_cost_ns = 0;
 };
 
 struct Statistics {
@@ -39,7 +39,6 @@ Statistics statistics();
 // Nanoseconds that one recorded operator adds, callback and dispatcher included: median of several loops of a small
 // operator with and without recording, times `in_situ_factor`.
 double calibrate(double in_situ_factor);
-void set_layer_cost(double ns);
 // Processes that load data for another one: what they do outside any layer is phase `data`.
 void set_default_phase(Phase phase);
 

@@ -109,6 +109,7 @@ class StepClock {
     const double layer_cost = static_cast<double>(layers - layers_before_) * settings.layer_cost_ns;
     events_before_ = events;
     layers_before_ = layers;
+    (last_was_full_ ? full_dur_ : light_dur_).add(static_cast<double>(step_dur_ns_));
     if (last_was_full_) {
       ++full_steps_;
       light_left_ = 0;
@@ -117,7 +118,11 @@ class StepClock {
         const double allowed = settings.overhead_budget * bare;
         light_layers_ = layer_cost <= 0.5 * allowed;
         const double light = light_layers_ ? layer_cost : 0.0;
-        const double full = event_cost + layer_cost;
+        double full = event_cost + layer_cost;
+        // Once both kinds of step were seen, their difference is the true cost; bounded, since steps differ by themselves.
+        if (full_dur_.known() && light_dur_.known()) {
+          full = std::clamp(full_dur_.mean() - light_dur_.mean() + light, full, 4 * full);
+        }
         if (full > allowed) light_left_ = std::min(std::ceil((full - light) / std::max(allowed - light, full / 1000)), 1000.0) - 1;
       }
     } else {
@@ -127,6 +132,22 @@ class StepClock {
     return mode_for(finished_, settings, last_was_full_);
   }
 
+  // A moving mean over some ten steps, in which a single slow step counts little.
+  class Mean {
+   public:
+    void add(double value) {
+      ++count_;
+      value = count_ > 3 ? std::min(value, 2 * mean_) : value;
+      mean_ += (value - mean_) / std::min(count_, 10.0);
+    }
+    bool known() const { return count_ >= 5; }
+    double mean() const { return mean_; }
+
+   private:
+    double count_ = 0, mean_ = 0;
+  };
+
+  Mean full_dur_, light_dur_;
   bool optimizer_ = false;
   bool last_was_full_ = true;
   bool light_layers_ = true;

@@ -28,45 +28,62 @@ struct Frame {
   bool ends_step;    // an Optimizer.step scope
 };
 
-// Open addressing from a 64-bit key to a context and what a frame needs of it, in one cache line: looking into the tree
-// as well would cost a second miss at every operator. Keys are well-mixed hashes, 0 is never one.
+// From a 64-bit key of a path to its context and what a frame needs of it. Keys are well-mixed hashes, 0 is never one.
+//
+// Slots lie in the order in which the program first met them, and each remembers which followed it last time. Programs
+// repeat themselves, so the next slot is nearly always the remembered one, next to this one in memory and prefetched; a
+// hash table alone missed the second-level cache at every operator, two thirds of the time of `on_start`.
 class ContextCache {
  public:
   struct Slot {
     uint64_t key = 0;
     uint32_t context = 0;
+    uint32_t next = 0;
     Phase phase = kOther;
     Kind kind = kOp;
     bool ends_step = false;
   };
-  ContextCache() : slots_(4096) {}
-  const Slot* find(uint64_t key) const {
-    const size_t mask = slots_.size() - 1;
-    for (size_t i = key & mask;; i = (i + 1) & mask) {
-      if (slots_[i].key == key) return &slots_[i];
-      if (slots_[i].key == 0) return nullptr;
+  ContextCache() : index_(1024) {
+    slots_.reserve(4096);
+    slots_.emplace_back();  // the one before the first
+  }
+  const Slot* find(uint64_t key) {
+    Slot& last = slots_[last_];
+    if (__builtin_expect(slots_[last.next].key == key, 1)) {
+      last_ = last.next;
+      return &slots_[last_];
+    }
+    for (size_t i = key & mask();; i = (i + 1) & mask()) {
+      if (index_[i] == 0) return nullptr;
+      if (slots_[index_[i]].key != key) continue;
+      last_ = last.next = index_[i];
+      return &slots_[last_];
     }
   }
   void insert(const Slot& slot) {
-    if (used_ * 2 >= slots_.size()) {
-      if (slots_.size() >= kMaxSlots) return;  // a program of endless names: its new ones take the slow path
-      std::vector<Slot> old(slots_.size() * 2);
-      old.swap(slots_);
-      used_ = 0;
-      for (const Slot& kept : old) {
-        if (kept.key != 0) insert(kept);
-      }
+    if (slots_.size() >= kMaxSlots) return;  // a program of endless names: its new ones take the slow path
+    const auto number = static_cast<uint32_t>(slots_.size());
+    slots_.push_back(slot);
+    slots_[last_].next = number;
+    last_ = number;
+    if (slots_.size() * 2 > index_.size()) {
+      index_.assign(index_.size() * 2, 0);
+      for (uint32_t each = 1; each < number; ++each) enter(each);
     }
-    size_t i = slot.key & (slots_.size() - 1);
-    while (slots_[i].key != 0) i = (i + 1) & (slots_.size() - 1);
-    slots_[i] = slot;
-    ++used_;
+    enter(number);
   }
 
  private:
-  static constexpr size_t kMaxSlots = 1u << 19;
+  static constexpr size_t kMaxSlots = 1u << 18;
+  size_t mask() const { return index_.size() - 1; }
+  void enter(uint32_t number) {
+    size_t i = slots_[number].key & mask();
+    while (index_[i] != 0) i = (i + 1) & mask();
+    index_[i] = number;
+  }
   std::vector<Slot> slots_;
-  size_t used_ = 0;
+  std::vector<uint32_t> index_;  // open addressing, 0: free
+  uint32_t last_ = 0;
 };
 
 // Sequence number -> layer for the forward operators of one thread; read by the threads that run backward.

@@ -16,7 +16,8 @@ from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
 from deepseek_prof.recording.eviction import evict_oldest
-from deepseek_prof.recording.live_process import LiveProcess, find_processes, is_closed
+from deepseek_prof.recording.live_process import LiveProcess, dispose, find_processes, segment_state
+from deepseek_prof.recording.live_format import SegmentState
 from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
@@ -125,24 +126,39 @@ class Converter:
         rank = process.description().get("rank")
         if isinstance(rank, int) and rank >= 0:
             self._files.set_rank(process.pid, rank)
-        paths = process.segments()
+        states = self._states(process, alive=alive)
+        paths = list(states)
         if alive:
-            closed = [path for path in paths if is_closed(path)]
+            closed = [path for path, state in states.items() if state is not SegmentState.WRITING]
             if final:
                 self._record.warn(
                     f"process {process.pid} was still running when the recording ended: its later spans are missing"
                 )
             else:
                 paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
-        self._convert_segments(process, paths, alive=alive)
+        self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
         self._refresh(process, alive=alive)
         process.finished = not alive
 
-    def _convert_segments(self, process: LiveProcess, paths: Sequence[Path], *, alive: bool) -> None:
+    def _states(self, process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
+        """The process's segments that hold something to convert."""
+        states = {}
+        for path in process.segments():
+            try:
+                state = segment_state(path)
+            except FileNotFoundError:
+                continue  # converted, and taken back by its writer just now
+            if state is not SegmentState.CONVERTED:
+                states[path] = state
+            elif not alive:
+                path.unlink(missing_ok=True)
+        return states
+
+    def _convert_segments(self, process: LiveProcess, states: dict[Path, SegmentState], *, alive: bool) -> None:
         batch: list[tuple[Path, Segment]] = []
         rows = 0
-        for path in paths:
-            segment = scan_segment(path, being_written=alive and not is_closed(path))
+        for path, state in states.items():
+            segment = scan_segment(path, being_written=alive and state is SegmentState.WRITING)
             self._note_segment(process, path, segment)
             if batch and rows + len(segment) > self._part_rows:
                 self._write_part(process, batch, alive=alive)
@@ -172,7 +188,7 @@ class Converter:
             names = [f"{process.directory.name}/{path.name}" for path, _ in batch]
             self._files.add(process.pid, table, names, steps_known=len(boundaries.start_ns) > 0)
         for path, _ in batch:
-            path.unlink(missing_ok=True)
+            dispose(path, alive=alive)
         if self._files.size_bytes > self._max_size_bytes:
             self._spans_evicted += evict_oldest(self._files, self._max_size_bytes)
 

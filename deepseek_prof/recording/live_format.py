@@ -11,15 +11,28 @@ import os
 import struct
 import time
 import zlib
+from enum import IntEnum
 from pathlib import Path
 
 SEGMENT_MAGIC = b"DSPSEG1\0"
 SEGMENT_VERSION = 1
 SEGMENT_HEADER = struct.Struct("<8s4I3QI12x")
-"""magic, version, header size, record size, pid, tid, created_monotonic_ns, dropped_spans, closed."""
+"""magic, version, header size, record size, pid, tid, created_monotonic_ns, dropped_spans, state."""
 RECORD = struct.Struct("<Q4I")
 """start_ns, dur_ns, self_ns, context, tail."""
-CLOSED_OFFSET = 48
+STATE_OFFSET = 48
+
+
+class SegmentState(IntEnum):
+    """Who disposes of a segment file next."""
+
+    WRITING = 0
+    CLOSED = 1
+    """For good: the reader deletes the file once it has converted it."""
+    LENT = 2
+    """Still mapped by the writer, who takes it back once it is converted."""
+    CONVERTED = 3
+    """By the reader: free to be written again, under a new name."""
 WIDE = 1 << 31
 CONTINUATION_START_NS = 1
 MAX_SIGNATURE_ID = 32767
@@ -99,7 +112,7 @@ class SegmentWriter:
         """Marks the current segment as complete."""
         if self._mapped is None:
             return
-        self._mapped[CLOSED_OFFSET : CLOSED_OFFSET + 4] = CRC.pack(1)
+        self._mapped[STATE_OFFSET : STATE_OFFSET + 4] = CRC.pack(SegmentState.CLOSED)
         self._mapped.close()
         self._mapped = None
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from deepseek_prof.recording.context_table import ContextTable
 from deepseek_prof.recording.contexts_log import ContextsLogReader
-from deepseek_prof.recording.live_format import CLOSED_OFFSET
+from deepseek_prof.recording.live_format import CRC, STATE_OFFSET, SegmentState
 from deepseek_prof.recording.signatures import Signature, parse_signature
 from deepseek_prof.recording.steps import StepsReader
 
@@ -81,13 +81,27 @@ class LiveProcess:
             return True  # it is there, and nothing tells that it is another one
 
 
-def is_closed(segment: Path) -> bool:
-    """Whether the writer has moved on from the segment. Raises OSError."""
+def segment_state(segment: Path) -> SegmentState:
+    """Who disposes of the segment next; WRITING too for a header that says anything else. Raises OSError."""
     fd = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.pread(fd, 4, CLOSED_OFFSET) == b"\x01\0\0\0"
+        (state,) = CRC.unpack(os.pread(fd, CRC.size, STATE_OFFSET).ljust(CRC.size, b"\0"))
     finally:
         os.close(fd)
+    return SegmentState(state) if state in tuple(SegmentState) else SegmentState.WRITING
+
+
+def dispose(segment: Path, *, alive: bool) -> None:
+    """Gives a converted segment back to the living writer who has lent it, or deletes it. Raises OSError."""
+    if alive:
+        fd = os.open(segment, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.pread(fd, CRC.size, STATE_OFFSET) == CRC.pack(SegmentState.LENT):
+                os.pwrite(fd, CRC.pack(SegmentState.CONVERTED), STATE_OFFSET)
+                return
+        finally:
+            os.close(fd)
+    segment.unlink(missing_ok=True)
 
 
 def find_processes(live: Path, known: dict[str, LiveProcess]) -> tuple[list[LiveProcess], list[str]]:

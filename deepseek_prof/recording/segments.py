@@ -20,6 +20,7 @@ from deepseek_prof.recording.live_format import (
     SEGMENT_HEADER,
     SEGMENT_MAGIC,
     SEGMENT_VERSION,
+    SegmentState,
 )
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
@@ -95,14 +96,14 @@ def _read_header(data: bytes) -> Segment:
         return empty
     if len(data) < SEGMENT_HEADER.size:
         return replace(empty, damage=f"the header is cut off after {len(data)} of {SEGMENT_HEADER.size} bytes")
-    magic, version, header_size, record_size, pid, tid, created_ns, dropped, closed = SEGMENT_HEADER.unpack_from(data)
+    magic, version, header_size, record_size, pid, tid, created_ns, dropped, state = SEGMENT_HEADER.unpack_from(data)
     if magic != SEGMENT_MAGIC:
         return replace(empty, damage="it is not a segment file: foreign magic")
     if (version, header_size, record_size) != (SEGMENT_VERSION, SEGMENT_HEADER.size, RECORD.size):
         return replace(
             empty, damage=f"unknown segment version {version} (header {header_size} bytes, record {record_size} bytes)"
         )
-    return replace(empty, pid=pid, tid=tid, created_ns=created_ns, closed=closed == 1, dropped=dropped)
+    return replace(empty, pid=pid, tid=tid, created_ns=created_ns, closed=state == SegmentState.CLOSED, dropped=dropped)
 
 
 def _read_records(segment: Segment, data: bytes, words: UInt64s, *, being_written: bool) -> Segment:

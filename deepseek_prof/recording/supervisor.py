@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 SHIM = Path(__file__).resolve().parent / "shim"
-MAX_LIVE_SEGMENTS = 2048
-"""Segments of 64 KiB that a process may have waiting for conversion: 128 MiB of disk."""
+MAX_LIVE_SEGMENTS = 1024
+"""Segments of 256 KiB that a thread may have waiting for conversion: 256 MiB of disk."""
 
 _POLL_S = 0.2
 _PARENT_NICENESS = 5
