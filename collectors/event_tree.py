@@ -19,7 +19,7 @@ EVALUATE_PREFIX = "autograd::engine::evaluate_function: "
 
 @dataclass(frozen=True)
 class Event:
-    """One finished event of a thread; times in ns on one clock. ``sequence`` is -1 and ``forward_thread`` 0 if unknown."""
+    """One finished event of a thread; times in ns on one clock. Unknown: ``sequence`` -1, ``forward_thread`` 0."""
 
     name: str
     start_ns: int

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._C._profiler import _ExperimentalConfig, _RecordFunctionFast
-from torch.autograd import (
+from torch._C._autograd import _disable_profiler, _enable_profiler, _prepare_profiler, kineto_available
+from torch._C._profiler import (
     ProfilerActivity,
     ProfilerConfig,
     ProfilerState,
-    _disable_profiler,
-    _enable_profiler,
-    _prepare_profiler,
+    _ExperimentalConfig,
+    _RecordFunctionFast,
 )
 
 from deepseek_prof.collectors.event_tree import BACKWARD_EVENT, LAYER_PREFIX, Event, EventTree
@@ -60,7 +59,7 @@ class KinetoRecorder:
         """Begin to record into the folder ``live``."""
         if settings.record == "full" or settings.overhead_budget is not None or settings.steps is not None:
             description["warnings"].append("the kineto recorder knows no --record full, --steps or --overhead-budget")
-        if not torch.autograd.kineto_available():
+        if not kineto_available():
             raise RecorderError("this torch was built without Kineto")
         live.mkdir(mode=0o700)
         description["overhead"] = {"operator_ns": 0.0, "layer_ns": 0.0, "method": "unknown (kineto recorder)"}

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from deepseek_prof.collectors.dynamo import passes_through, stays_outside
+
 # How a module's frame is named; the values of LayerName in native/recorder.h.
 BELOW_PARENT, ROOT, TRANSPARENT = 0, 1, 2
 
@@ -31,8 +33,7 @@ _Call = Callable[..., Any]
 def wrapped(module: torch.nn.Module) -> torch.nn.Module | None:
     """The module that a pure wrapper stands for, or None if this is no wrapper."""
     attribute = WRAPPERS.get(type(module).__name__)
-    inner = module._modules.get(attribute) if attribute is not None else None
-    return inner
+    return module._modules.get(attribute) if attribute is not None else None
 
 
 def paths_below(parent: torch.nn.Module, module: torch.nn.Module) -> list[str]:
@@ -70,6 +71,7 @@ class LayerNames:
         self._references: dict[int, weakref.ref[torch.nn.Module]] = {}
         self._roots: dict[str, list[weakref.ref[torch.nn.Module] | None]] = {}
 
+    @stays_outside
     def resolve(self, parent_address: int, outer: str, module: torch.nn.Module) -> Resolved:
         """Name ``module`` below the module at ``parent_address`` (0: none), whose own name is ``outer`` ("": a root).
 
@@ -90,11 +92,13 @@ class LayerNames:
                 return BELOW_PARENT, text, parameters
         return ROOT, self._root_name(module), parameters
 
+    @stays_outside
     def registered(self, parent: torch.nn.Module, name: str, module: torch.nn.Module | None) -> None:
         """A module takes a place: if it has been named before, it is named anew when it is called next."""
         if module is not None and parent._modules.get(name) is not module:
             self._rename(module)
 
+    @stays_outside
     def renumbered(self, container: torch.nn.Module) -> None:
         """The modules of a list have moved."""
         for module in container._modules.values():
@@ -113,12 +117,12 @@ class LayerNames:
         # A scripted or traced module knows the class that it was made from.
         name = str(getattr(named, "original_name", "") or type(named).__name__)
         holders = self._roots.setdefault(name, [])
-        if not module._modules:  # a lone leaf, such as a loss: one name for all of its class
+        if not named._modules:  # a lone leaf, such as a loss: one name for all of its class
             return name
-        ordinal = next((i for i, holder in enumerate(holders) if holder is not None and holder() is module), None)
+        ordinal = next((i for i, holder in enumerate(holders) if holder is not None and holder() is named), None)
         if ordinal is None:
             ordinal = next((i for i, holder in enumerate(holders) if holder is None or holder() is None), len(holders))
-            holders[ordinal : ordinal + 1] = [weakref.ref(module)]
+            holders[ordinal : ordinal + 1] = [weakref.ref(named)]
         return name if ordinal == 0 else f"{name}#{ordinal + 1}"
 
     def _watch(self, module: torch.nn.Module) -> None:
@@ -127,6 +131,7 @@ class LayerNames:
         if known is not None and known() is module:
             return
 
+        @stays_outside
         def freed(_: weakref.ref[torch.nn.Module]) -> None:
             self._references.pop(address, None)
             self._forget(address)
@@ -148,12 +153,14 @@ def install_layers(push: Callable[[torch.nn.Module], bool], pop: Callable[[], No
     """Put the wrapper in place of ``torch.nn.Module.__call__``.
 
     Subclasses that define ``__call__`` reach it through ``super().__call__``; a program that patches
-    ``torch.nn.Module.__call__`` itself wraps or replaces ours, as it would torch's own. ``names`` hears of modules that change their place.
+    ``torch.nn.Module.__call__`` itself wraps or replaces ours, as it would torch's own. ``names`` hears of modules that
+    change their place.
     """
     global _original, _installed
     original: _Call = torch.nn.Module.__call__
     is_compiling = torch.compiler.is_dynamo_compiling  # of is_compiling, the half that Dynamo decides; half the cost
 
+    @passes_through
     def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # it stands in for it
         if is_compiling() or not push(self):  # traced by Dynamo: no frame, and so no graph break
             return original(self, *args, **kwargs)
@@ -173,6 +180,7 @@ def _follow(kind: type[torch.nn.Module], method: str, then: Callable[[torch.nn.M
     """Call ``then(module)`` after ``method`` of the class ``kind``."""
     original: _Call = getattr(kind, method)
 
+    @stays_outside
     @functools.wraps(original)
     def ours(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)

@@ -119,7 +119,7 @@ class NativeRecorder:
 
 
 def _layer_cost_ns(native: ModuleType, rounds: int = 300) -> float:
-    """What the wrapper of ``nn.Module.__call__`` adds to a call, in nanoseconds; the frame itself is not opened here."""
+    """What the wrapper of ``nn.Module.__call__`` adds to a call, in nanoseconds; the frame itself is not opened."""
     push, pop = native.push_layer, native.pop_layer
     module = torch.nn.Identity()
     begin = time.perf_counter_ns()

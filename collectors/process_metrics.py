@@ -26,7 +26,7 @@ class ProcessMetrics:
         self._processes: dict[int, psutil.Process] = {}
 
     def sample(self, root_pid: int, ranks: Mapping[int, int]) -> Iterator[CounterSample]:
-        """The present sums; a child that is no recorded process counts for the rank of its nearest recorded ancestor."""
+        """The present sums; a child that is not recorded counts for the rank of its nearest recorded ancestor."""
         rss_bytes: dict[int, float] = defaultdict(float)
         cpu_percent: dict[int, float] = defaultdict(float)
         for process in self._tree(root_pid):
@@ -40,8 +40,8 @@ class ProcessMetrics:
             except psutil.Error:
                 continue  # it has just ended
         now_ns = time.time_ns()
-        for rank in rss_bytes:
-            yield CounterSample(now_ns, rank, DEVICE, "rss", rss_bytes[rank], "bytes")
+        for rank, bytes_ in rss_bytes.items():
+            yield CounterSample(now_ns, rank, DEVICE, "rss", bytes_, "bytes")
             yield CounterSample(now_ns, rank, DEVICE, "cpu", cpu_percent[rank], "percent")
 
     def _tree(self, root_pid: int) -> list[psutil.Process]:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from deepseek_prof.collectors.dynamo import passes_through, stays_outside
+
 _undo: list[Callable[[], None]] = []
 
 
@@ -32,7 +34,7 @@ class StepSink(Protocol):
 
 
 class StepCycle:
-    """Where steps end, as ``native/step_clock.h`` decides it: with the last member of a cycle of optimizers or roots."""
+    """Where steps end, as ``native/step_clock.h`` decides it: with the last of a cycle of optimizers or roots."""
 
     def __init__(self) -> None:
         self.ends_with_root_calls = True
@@ -78,8 +80,14 @@ class StepCycle:
 
 def install_steps(sink: StepSink) -> None:
     """Tell the recorder where steps and backward passes begin and end."""
-    hook = register_optimizer_step_post_hook(lambda optimizer, _args, _kwargs: sink.optimizer_stepped(optimizer))
-    _undo.append(hook.remove)
+    is_compiling = torch.compiler.is_dynamo_compiling
+
+    @stays_outside
+    def stepped(optimizer: torch.optim.Optimizer, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+        if not is_compiling():
+            sink.optimizer_stepped(optimizer)
+
+    _undo.append(register_optimizer_step_post_hook(stepped).remove)
     _wrap(torch.optim.Optimizer, "__init__", lambda original: _after(original, sink.optimizer_made))
     _wrap(torch.autograd, "_engine_run_backward", lambda original: _backward(original, sink))
     import torch.utils.data._utils.worker as data_worker
@@ -126,6 +134,7 @@ def _wrap(home: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..
 
 
 def _after(original: Callable[..., Any], then: Callable[[], None]) -> Callable[..., Any]:
+    @passes_through
     def call(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         then()
@@ -135,6 +144,7 @@ def _after(original: Callable[..., Any], then: Callable[[], None]) -> Callable[.
 
 
 def _before(original: Callable[..., Any], first: Callable[[], None]) -> Callable[..., Any]:
+    @passes_through
     def call(*args: Any, **kwargs: Any) -> Any:
         first()
         return original(*args, **kwargs)
@@ -145,6 +155,7 @@ def _before(original: Callable[..., Any], first: Callable[[], None]) -> Callable
 def _backward(original: Callable[..., Any], sink: StepSink) -> Callable[..., Any]:
     is_compiling = torch.compiler.is_compiling
 
+    @passes_through
     def call(*args: Any, **kwargs: Any) -> Any:
         if is_compiling():
             return original(*args, **kwargs)

@@ -46,14 +46,16 @@ class LoadedRun:
         from deepseek_prof.query import compile_query
 
         compiled = compile_query(query or "")
-        statement = f"select * from spans where {compiled.sql} order by start_ns"  # noqa: S608  # values are parameters
+        statement = f"select * from spans where {compiled.sql} order by start_ns"  # values are parameters
         return self._run.connection.execute(statement, list(compiled.params)).to_arrow_table()
 
     def top(self, by: str = "op", query: str | None = None, sort: str = "self", limit: int | None = 20) -> TopTable:
         """Time by ``op``, ``layer``, ``type``, ``phase``, ``step``, ``thread`` or ``context``; durations in ns."""
         from deepseek_prof.analysis.top import top
+        from deepseek_prof.query import compile_query
 
-        return top(self._run, by, query, sort=sort, limit=limit)
+        condition = compile_query(query) if query else None
+        return top(self._run, by, condition, sort=sort, limit=limit)
 
     def findings(self) -> tuple[Finding, ...]:
         """What makes the program slow, with evidence, estimated gain and what to do."""

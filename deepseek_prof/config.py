@@ -63,7 +63,7 @@ def parse_percent(text: str) -> float:
 
 
 def parse_steps(text: str) -> tuple[int, int]:
-    """First and last step of ``FIRST:END``, as a Python slice: ``10:20`` is 10 to 19, ``:5`` 0 to 4, ``10:`` from 10 on.
+    """First and last step of ``FIRST:END``, a Python slice: ``10:20`` is 10 to 19, ``:5`` 0 to 4, ``10:`` from 10 on.
 
     Raises UsageError.
     """
@@ -98,7 +98,9 @@ _TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
 """Keys of ``[tool.deepseek-prof]``, which are the options of ``run``, with their field and parser."""
 
 
-def load_settings(options: Mapping[str, str | None], *, quiet: bool = False, directory: Path | None = None) -> RunSettings:
+def load_settings(
+    options: Mapping[str, str | None], *, quiet: bool = False, directory: Path | None = None
+) -> RunSettings:
     """Settings from the defaults, then the nearest ``pyproject.toml``, then ``options`` (as text; None: not given).
 
     Args:
@@ -123,8 +125,14 @@ def load_settings(options: Mapping[str, str | None], *, quiet: bool = False, dir
 
 
 def _from_pyproject(directory: Path) -> dict[str, Any]:
-    path = next((folder / "pyproject.toml" for folder in (directory, *directory.parents)
-                 if (folder / "pyproject.toml").is_file()), None)
+    path = next(
+        (
+            folder / "pyproject.toml"
+            for folder in (directory, *directory.parents)
+            if (folder / "pyproject.toml").is_file()
+        ),
+        None,
+    )
     if path is None:
         return {}
     text = _read_text(path)
@@ -167,6 +175,7 @@ def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(text)
+        content: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    return content

@@ -48,7 +48,8 @@ _BY_KIND = {
 }
 
 _EXACT_NAMES = {
-    "matmul": """mm bmm addmm baddbmm addbmm addmv addr mv dot vdot matmul linear bilinear einsum tensordot inner outer ger
+    "matmul": """mm bmm addmm baddbmm addbmm addmv addr mv dot vdot matmul linear bilinear einsum tensordot inner
+        outer ger
         chain_matmul linalg_multi_dot mkldnn_linear fbgemm_linear sparse_mm""",
     "attention": "scaled_dot_product_attention multi_head_attention_forward flex_attention",
     "norm": "layer_norm batch_norm group_norm instance_norm rms_norm local_response_norm weight_norm renorm",
@@ -56,8 +57,10 @@ _EXACT_NAMES = {
         softshrink threshold sigmoid tanh softplus log_sigmoid glu prelu rrelu swish""",
     "softmax": "softmax _softmax log_softmax _log_softmax masked_softmax _masked_softmax logsumexp",
     "embedding": "embedding embedding_bag _embedding_bag embedding_renorm",
-    "copy": "copy clone to _to_copy to_copy contiguous type_as float half double lift_fresh detach_copy _local_scalar_dense item",
-    "layout": """view reshape _reshape_alias _unsafe_view unsafe_view transpose t permute expand expand_as squeeze unsqueeze
+    "copy": "copy clone to _to_copy to_copy contiguous type_as float half double lift_fresh detach_copy "
+    "_local_scalar_dense item",
+    "layout": """view reshape _reshape_alias _unsafe_view unsafe_view transpose t permute expand expand_as squeeze
+        unsqueeze
         flatten unflatten as_strided select slice narrow split split_with_sizes chunk unbind movedim swapaxes numpy_t
         alias detach view_as view_as_real view_as_complex real imag diagonal unfold unsafe_split unsafe_chunk ravel
         lift resolve_conj resolve_neg conj result_type broadcast_tensors broadcast_to contiguous_format mt
@@ -68,13 +71,16 @@ _EXACT_NAMES = {
         repeat_interleave one_hot constant_pad_nd pad select_scatter slice_scatter""",
     "random": """rand randn randint randperm rand_like randn_like bernoulli dropout native_dropout feature_dropout
         alpha_dropout normal uniform multinomial exponential random cauchy geometric poisson""",
-    "memory": """empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like ones ones_like full full_like
+    "memory": """empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like ones ones_like full
+        full_like
         new_zeros new_ones new_full zero fill resize resize_as set arange linspace eye scalar_tensor tensor set_data
         _efficientzerotensor record_stream pin_memory is_pinned""",
-    "reduction": """sum mean max min amax amin aminmax prod norm linalg_vector_norm linalg_norm std var std_mean var_mean
+    "reduction": """sum mean max min amax amin aminmax prod norm linalg_vector_norm linalg_norm std var std_mean
+        var_mean
         argmax argmin any all cumsum cumprod median mode nansum count_nonzero sum_to_size logcumsumexp kthvalue
         equal is_nonzero allclose _foreach_norm""",
-    "elementwise": """add sub rsub mul div neg abs pow exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan
+    "elementwise": """add sub rsub mul div neg abs pow exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin
+        cos tan
         asin acos atan atan2 sinh cosh erf erfc erfinv floor ceil round trunc frac fmod remainder clamp clamp_min
         clamp_max clip maximum minimum eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and
         bitwise_or bitwise_not bitwise_xor isnan isinf isfinite sign sgn square addcmul addcdiv lerp true_divide
@@ -107,7 +113,10 @@ _PATTERNS = tuple(
         (r"memcpy|copy|clone|_to_cpu", "copy"),
         (r"index|gather|scatter|catarray|masked|sort|topk|nonzero", "index"),
         (r"transpose|permute|view|reshape|expand|stride", "layout"),
-        (r"^_foreach_|elementwise|vectorized|pointwise|add|mul|div|sub|pow|sqrt|clamp|compare|bitwise|logical", "elementwise"),
+        (
+            r"^_foreach_|elementwise|vectorized|pointwise|add|mul|div|sub|pow|sqrt|clamp|compare|bitwise|logical",
+            "elementwise",
+        ),
     )
 )
 

@@ -66,7 +66,7 @@ def main() -> None:
 
     def step() -> None:
         optimizer.zero_grad()
-        functional.cross_entropy(model(images), targets).backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        functional.cross_entropy(model(images), targets).backward()
         optimizer.step()
 
     run_steps(step, arguments)

@@ -122,7 +122,7 @@ def require_supported(torch_version: str) -> None:
     Raises:
         UnsupportedTorchError: it is.
     """
-    if tuple(int(part) for part in torch_version.split("+")[0].split(".")[:2]) < OLDEST_TORCH:
+    if tuple(int(part) for part in torch_version.split("+", maxsplit=1)[0].split(".")[:2]) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
         raise UnsupportedTorchError(f"torch {torch_version} is too old: deepseek-prof needs torch {oldest} or later")
 
@@ -130,7 +130,9 @@ def require_supported(torch_version: str) -> None:
 def _build(found: dict[str, Any], library: Path) -> None:
     cxx = compiler()
     if cxx is None:
-        raise RecorderError("no C++ compiler found (looked for $CXX, g++, clang++); install g++ to use the native recorder")
+        raise RecorderError(
+            "no C++ compiler found (looked for $CXX, g++, clang++); install g++ to use the native recorder"
+        )
     if not Path(found["include"], "Python.h").exists():
         raise RecorderError(f"no Python.h in {found['include']}; install the Python headers (python3-dev)")
     root = Path(found["root"])

@@ -29,7 +29,8 @@ def recorder_overhead(run: Run) -> Overhead | None:
     total_ns = sum(_number(overhead.get("total_ns")) for _, overhead in measured)
     ended_ns = _number(run.info.get("ended_ns"))
     life_ns = sum(
-        max(0.0, _number(process.get("ended_ns") or ended_ns) - _number(process.get("start_ns"))) for process, _ in measured
+        max(0.0, _number(process.get("ended_ns") or ended_ns) - _number(process.get("start_ns")))
+        for process, _ in measured
     )
     first_process, first = measured[0]
     return Overhead(

@@ -59,7 +59,7 @@ def summarize(run: Run, condition: Condition | None = None) -> Summary:
     sums = context_sums(run, tree, selection.where, selection.params, joined=condition is not None)
     sums = [each for each in sums if each.node.kind != "step"]
     driving = _driving_threads(sums, {(step.rank, step.pid) for step in steps})
-    wall_ns = selection.wall_ns if selection.wall_ns else _extent_ns(run, driving)
+    wall_ns = selection.wall_ns or _extent_ns(run, driving)
     operators = [each for each in sums if is_operator(each.node)]
     op_self_ns = sum(each.self_ns for each in operators)
     self_ns = sum(each.self_ns for each in sums)
@@ -194,9 +194,9 @@ def _threads(
         count, ns = times.get((each.rank, each.pid, each.tid), (0, 0))
         times[(each.rank, each.pid, each.tid)] = (count + each.count, ns + each.self_ns)
     rows = [
-        ThreadStat(*thread, count=count, self_ns=ns, share=ns * processes / (wall_ns or 1), drives_steps=thread in driving)
+        ThreadStat(
+            *thread, count=count, self_ns=ns, share=ns * processes / (wall_ns or 1), drives_steps=thread in driving
+        )
         for thread, (count, ns) in times.items()
     ]
     return tuple(sorted(rows, key=lambda row: (-row.self_ns, row.rank, row.pid, row.tid)))
-
-

@@ -140,7 +140,8 @@ def _steps(run: Run, where: str, params: Any) -> tuple[list[TopRow], int, int]:
         "coalesce(sum(self_ns) FILTER (phase = 'forward'), 0)::BIGINT AS forward_ns, "
         "coalesce(sum(self_ns) FILTER (phase = 'backward'), 0)::BIGINT AS backward_ns "
         f"FROM spans WHERE step IS NOT NULL AND kind <> 'step' AND ({where}) GROUP BY ALL) "
-        "SELECT i.rank, i.pid, i.step, i.count, i.self_ns, coalesce(l.dur_ns, 0), i.max_ns, i.forward_ns, i.backward_ns "
+        "SELECT i.rank, i.pid, i.step, i.count, i.self_ns, coalesce(l.dur_ns, 0), i.max_ns, "
+        "i.forward_ns, i.backward_ns "
         "FROM inside i LEFT JOIN lengths l USING (rank, pid, step)",
         params,
     )

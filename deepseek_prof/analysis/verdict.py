@@ -80,7 +80,8 @@ def _optimizer(summary: Summary) -> Verdict | None:
     return Verdict(
         "optimizer",
         f"{_subject(summary)} is bound by the optimizer: {_percent(share)} of it is optimizer work.",
-        f"Forward takes {_percent(summary.phase_share('forward'))}, backward {_percent(summary.phase_share('backward'))}.",
+        f"Forward takes {_percent(summary.phase_share('forward'))}, "
+        f"backward {_percent(summary.phase_share('backward'))}.",
         "Try fused=True in the optimizer's constructor, or a larger batch for each optimizer step.",
     )
 
@@ -91,7 +92,8 @@ def _outside(summary: Summary) -> Verdict | None:
         return None
     return Verdict(
         "python",
-        f"{_subject(summary)} is bound by code outside PyTorch: {_percent(share)} of it runs no operator and no module.",
+        f"{_subject(summary)} is bound by code outside PyTorch: "
+        f"{_percent(share)} of it runs no operator and no module.",
         "This is the program's own Python between operators, or input and output.",
         "Look at what the loop does besides the model: logging, printing, checkpoints, data preparation.",
     )
@@ -104,8 +106,10 @@ def _dispatch(summary: Summary) -> Verdict | None:
     calls = sum(row.count for row in summary.ops if row.mean_ns < SMALL_OPERATOR_NS)
     return Verdict(
         "dispatch",
-        f"{_subject(summary)} is bound by many small operators: {_percent(share)} of operator time is in calls below 10 µs.",
-        f"{calls / summary.per_step:,.0f} such calls{_each(summary)}; at that size dispatch costs more than arithmetic.",
+        f"{_subject(summary)} is bound by many small operators: "
+        f"{_percent(share)} of operator time is in calls below 10 µs.",
+        f"{calls / summary.per_step:,.0f} such calls{_each(summary)}; "
+        "at that size dispatch costs more than arithmetic.",
         "Try torch.compile(model), a larger batch, or fused operators.",
     )
 

@@ -57,9 +57,7 @@ def select(
 
 def _ranges(chosen: Sequence[Step]) -> str:
     """SQL for the steps of every process; one plain range where all processes have the same steps."""
-    ranges = {
-        process: (steps[0].step, steps[-1].step) for process, steps in by_process(chosen).items()
-    }
+    ranges = {process: (steps[0].step, steps[-1].step) for process, steps in by_process(chosen).items()}
     if len(set(ranges.values())) == 1:
         first, last = next(iter(ranges.values()))
         return f"step BETWEEN {first} AND {last}"

@@ -57,9 +57,12 @@ def main() -> None:
     build_app()(prog_name="deepseek-prof")
 
 
-def _options(version: bool = typer.Option(False, "--version", is_eager=True, help="Show the version and exit.")) -> None:
+def _options(
+    version: bool = typer.Option(False, "--version", is_eager=True, help="Show the version and exit."),
+) -> None:
     if version:
-        from importlib.metadata import PackageNotFoundError, version as installed_version
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as installed_version
 
         try:
             print(f"deepseek-prof {installed_version('deepseek-prof')}")
@@ -87,4 +90,3 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(0) from error
 
     return guarded
-

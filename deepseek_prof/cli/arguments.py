@@ -14,14 +14,14 @@ from deepseek_prof.trace.catalog import looks_like_run, resolve_run
 if TYPE_CHECKING:
     from deepseek_prof.trace.run import Condition, Run
 
-RUN_QUERY_HELP = "A run (directory, name or 'latest'; may be left out), then a query such as 'type:matmul phase:backward'."
+RUN_QUERY_HELP = (
+    "A run (directory, name or 'latest'; may be left out), then a query such as 'type:matmul phase:backward'."
+)
 RUN_HELP = "The run, where its name could be taken for a query."
 QUERY_HELP = "The query, where it could be taken for a run or begins with '-'."
 
 
-def split_run_and_query(
-    arguments: Sequence[str], run: str | None = None, query: str | None = None
-) -> tuple[Path, str]:
+def split_run_and_query(arguments: Sequence[str], run: str | None = None, query: str | None = None) -> tuple[Path, str]:
     """The run's directory and the query ('' for none) of a reading command.
 
     As in git, a first argument that names an existing run is the run, anything else begins the query; ``run`` and

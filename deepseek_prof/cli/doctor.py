@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
@@ -113,7 +112,9 @@ def _recorder(python: str, *, build: bool) -> Check:
 
     library = library_path(probe(python))
     if not build and not library.exists():
-        return Check("recorder", State.ok, "native, not built yet: the first run does it", "deepseek-prof doctor --build")
+        return Check(
+            "recorder", State.ok, "native, not built yet: the first run does it", "deepseek-prof doctor --build"
+        )
     try:
         return Check("recorder", State.ok, f"native, {ensure_built(python, Narrator().say)}")
     except RecorderError as error:
@@ -169,7 +170,10 @@ def _print(checks: list[Check]) -> None:
     from rich.text import Text
 
     style: dict[State, str] = {State.ok: "green", State.warn: "yellow", State.fail: "red bold"}
-    wide: Callable[[Check], Text] = lambda check: Text(check.found + (f"\n→ {check.advice}" if check.advice else ""))
+
+    def wide(check: Check) -> Text:
+        return Text(check.found + (f"\n→ {check.advice}" if check.advice else ""))
+
     table = Table.grid(padding=(0, 2))
     for check in checks:
         table.add_row(Text(check.state.value, style[check.state]), Text(check.name), wide(check))

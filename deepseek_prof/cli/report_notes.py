@@ -46,7 +46,8 @@ def _data_wait(summary: Summary) -> str:
 def _memory(summary: Summary) -> str:
     return "\n".join(
         (f"rank {stat.rank}: " if summary.ranks > 1 else "")
-        + f"resident peak {size(stat.peak_bytes)}, {size(stat.first_bytes)} at the start, {size(stat.last_bytes)} at the end"
+        + f"resident peak {size(stat.peak_bytes)}, "
+        + f"{size(stat.first_bytes)} at the start, {size(stat.last_bytes)} at the end"
         for stat in summary.memory
     )
 
@@ -69,14 +70,19 @@ def _overhead(summary: Summary) -> str:
     overhead = summary.overhead
     if overhead is None:
         return "not measured" if summary.span_count else ""
-    each = f", {overhead.operator_ns:.0f} ns an operator, {overhead.layer_ns:.0f} ns a layer" if overhead.operator_ns else ""
+    each = (
+        f", {overhead.operator_ns:.0f} ns an operator, {overhead.layer_ns:.0f} ns a layer"
+        if overhead.operator_ns
+        else ""
+    )
     name = f"{clean(overhead.recorder)} recorder: " if overhead.recorder else ""
     return f"{name}{duration(overhead.total_ns)}, {percent(overhead.share)} of the run{each}"
 
 
 def _dropped(summary: Summary) -> str:
     return "\n".join(
-        f"{each.spans:,} spans of process {each.pid}: {clean(each.reason) or 'reason unknown'}" for each in summary.dropped
+        f"{each.spans:,} spans of process {each.pid}: {clean(each.reason) or 'reason unknown'}"
+        for each in summary.dropped
     )
 
 
@@ -86,4 +92,6 @@ def _warnings(run: Run) -> str:
         found += [str(text) for text in process.get("warnings") or []]
     unique = list(dict.fromkeys(found))
     lines = [clean(text, 300) for text in unique[:_MAX_WARNINGS]]
-    return "\n".join(lines + ([f"{len(unique) - _MAX_WARNINGS} more in run.json"] if len(unique) > _MAX_WARNINGS else []))
+    return "\n".join(
+        lines + ([f"{len(unique) - _MAX_WARNINGS} more in run.json"] if len(unique) > _MAX_WARNINGS else [])
+    )

@@ -38,9 +38,7 @@ _PHASE_LABELS = {
 _PHASE_STYLES = {"data": "yellow", "forward": "green", "backward": "blue", "optimizer": "magenta", "outside": "red"}
 
 
-def print_report(
-    console: Console, run: Run, summary: Summary, findings: Sequence[Finding], query: str = ""
-) -> None:
+def print_report(console: Console, run: Run, summary: Summary, findings: Sequence[Finding], query: str = "") -> None:
     """Print everything; with a ``query`` no verdict and no findings, which are about whole runs."""
     _print_title(console, run, query)
     if not query:
@@ -118,7 +116,9 @@ def _print_steps(console: Console, summary: Summary) -> None:
             "dim",
         )
     if window.steps and window.evicted_before > steps.first:
-        _line(console, f"Raw spans are kept from step {window.steps[0]} on (--max-size): the tables cover those.", "dim")
+        _line(
+            console, f"Raw spans are kept from step {window.steps[0]} on (--max-size): the tables cover those.", "dim"
+        )
     if window.sampled:
         _line(
             console,
@@ -194,9 +194,7 @@ def _layer_blocks(summary: Summary) -> list[tuple[LayerRow, int]]:
     return sorted(merged.values(), key=lambda each: (-each[0].self_ns, each[0].name))
 
 
-def _print_groups(
-    console: Console, summary: Summary, title: str, name_header: str, groups: Sequence[GroupRow]
-) -> None:
+def _print_groups(console: Console, summary: Summary, title: str, name_header: str, groups: Sequence[GroupRow]) -> None:
     if not groups:
         return
     known = len(summary.types if name_header == "type" else summary.ops)
@@ -237,7 +235,10 @@ def _gain(low: float, high: float) -> str:
 
 def _print_next(console: Console, run: Run, summary: Summary) -> None:
     name = "" if run.path.resolve().parent == default_root().resolve() and _is_latest(run) else f"{_argument(run)} "
-    commands = [("deepseek-prof runs", "every run recorded here"), ("deepseek-prof doctor", "is the recorder in order?")]
+    commands = [
+        ("deepseek-prof runs", "every run recorded here"),
+        ("deepseek-prof doctor", "is the recorder in order?"),
+    ]
     if summary.span_count:
         by = "layer" if summary.layers else "op"
         commands[0] = (f"deepseek-prof top {name}--by {by}", f"every {'layer' if summary.layers else 'operator'}")

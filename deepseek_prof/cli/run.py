@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RunCommand(TyperCommand):
     """Leaves everything from the program on to the program, also where it begins with ``-m`` or ``-c``."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own Context
         """Put ``--`` before the first word that is not an option of ours."""
         takes_value = {
             name: not getattr(option, "is_flag", True)

@@ -16,8 +16,19 @@ class RunsFormat(str, Enum):
     json = "json"
 
 
+def local_time(epoch_ns: int) -> str:
+    """``2026-01-31 18:05``; nothing for 0, which stands for unknown."""
+    from datetime import datetime, timezone
+
+    if not epoch_ns:
+        return ""
+    return datetime.fromtimestamp(epoch_ns / 1e9, timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def runs_command(
-    root: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Folder of runs; default: .deepseek-prof")] = None,
+    root: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder of runs; default: .deepseek-prof")
+    ] = None,
     output_format: Annotated[RunsFormat, typer.Option("--format", help="How to write it.")] = RunsFormat.table,
 ) -> None:
     """List the runs recorded here, newest first."""
@@ -32,7 +43,6 @@ def runs_command(
         print(json.dumps([{**asdict(entry), "path": str(entry.path)} for entry in entries], indent=1))
         return
     import sys
-    from datetime import datetime
 
     from rich.console import Console
 
@@ -45,7 +55,7 @@ def runs_command(
     rows = [
         (
             entry.name,
-            datetime.fromtimestamp(entry.created_ns / 1e9).strftime("%Y-%m-%d %H:%M") if entry.created_ns else "",
+            local_time(entry.created_ns),
             shortened(entry.script, 24),
             clean(entry.status, 12) + (f" ({entry.exit_code})" if entry.exit_code else ""),
             duration(max(0, entry.ended_ns - entry.created_ns)) if entry.ended_ns else "",

@@ -30,7 +30,7 @@ class Sort(str, Enum):
 
     self = "self"
     total = "total"
-    count = "count"
+    count = "count"  # type: ignore[assignment]  # hides str.count, which nobody calls on an option
 
 
 class TopFormat(str, Enum):
@@ -118,7 +118,15 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
         for row in table.rows
     ]
     emit(console, figures_table(table.by, headers, rows, console.width, drop=("max", "backward", "forward", "type")))
-    notes = [f"{len(table.rows):,} of {table.groups:,} rows · {table.span_count:,} spans · {duration(table.self_ns)} of self time"]
+    notes = [
+        " · ".join(
+            (
+                f"{len(table.rows):,} of {table.groups:,} rows",
+                f"{table.span_count:,} spans",
+                f"{duration(table.self_ns)} of self time",
+            )
+        )
+    ]
     if table.evicted_included:
         notes.append("With the sums of spans that --max-size removed.")
     if table.evicted_left_out:

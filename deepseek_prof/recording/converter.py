@@ -11,13 +11,14 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
 from deepseek_prof.recording.eviction import evict_oldest
-from deepseek_prof.recording.live_process import LiveProcess, dispose, find_processes, segment_state
 from deepseek_prof.recording.live_format import SegmentState
+from deepseek_prof.recording.live_process import LiveProcess, dispose, find_processes, segment_state
 from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
@@ -142,7 +143,7 @@ class Converter:
 
     def _states(self, process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
         """The process's segments that hold something to convert."""
-        states = {}
+        states: dict[Path, SegmentState] = {}
         for path in process.segments():
             try:
                 state = segment_state(path)
@@ -206,9 +207,7 @@ class Converter:
         if new_contexts or new_steps:
             self._write_contexts(process)
         if new_steps:
-            number = sum(
-                other.pid == process.pid and other.order < process.order for other in self._processes.values()
-            )
+            number = sum(other.pid == process.pid and other.order < process.order for other in self._processes.values())
             path = self._files.directory("spans", process.pid) / f"steps-{number:05d}.parquet"
             write_parquet(path, steps_to_arrow(process.steps.boundaries, self._clock_offset_ns()))
 
@@ -255,9 +254,11 @@ class Converter:
     def _clock_offset_ns(self) -> int:
         """From CLOCK_MONOTONIC to the Unix epoch. Raises RunDamagedError if ``run.json`` does not tell."""
         if self._offset_ns is None:
-            clock = self._record.read().get("clock")
+            clock: Any = self._record.read().get("clock")
             try:
                 self._offset_ns = int(clock["epoch_ns"]) - int(clock["monotonic_ns"])
             except (TypeError, KeyError, ValueError) as error:
-                raise RunDamagedError(f"{self._run_dir / 'run.json'} lacks its clock: spans cannot be dated.") from error
+                raise RunDamagedError(
+                    f"{self._run_dir / 'run.json'} lacks its clock: spans cannot be dated."
+                ) from error
         return self._offset_ns

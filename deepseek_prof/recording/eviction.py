@@ -38,7 +38,9 @@ def sum_by_context(rows: pa.Table) -> pa.Table:
     grouped = rows.group_by(["tid", "context_id"]).aggregate(
         [("count", "sum"), ("dur_ns", "sum"), ("self_ns", "sum"), ("max_dur_ns", "max")]
     )
-    renamed = grouped.rename_columns([name.removesuffix("_sum").replace("ns_max", "ns") for name in grouped.column_names])
+    renamed = grouped.rename_columns(
+        [name.removesuffix("_sum").replace("ns_max", "ns") for name in grouped.column_names]
+    )
     return renamed.select(SUMS.names).cast(SUMS)
 
 

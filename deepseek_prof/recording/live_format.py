@@ -33,6 +33,8 @@ class SegmentState(IntEnum):
     """Still mapped by the writer, who takes it back once it is converted."""
     CONVERTED = 3
     """By the reader: free to be written again, under a new name."""
+
+
 WIDE = 1 << 31
 CONTINUATION_START_NS = 1
 MAX_SIGNATURE_ID = 32767
@@ -59,7 +61,9 @@ def record_check(start_ns: int, dur_low: int, self_low: int, context: int, tail:
 
 
 def _pack_one(start_ns: int, dur_low: int, self_low: int, context: int, tail: int) -> bytes:
-    return RECORD.pack(start_ns, dur_low, self_low, context, tail | record_check(start_ns, dur_low, self_low, context, tail))
+    return RECORD.pack(
+        start_ns, dur_low, self_low, context, tail | record_check(start_ns, dur_low, self_low, context, tail)
+    )
 
 
 def pack_record(start_ns: int, dur_ns: int, self_ns: int, context: int, signature: int = 0) -> bytes:

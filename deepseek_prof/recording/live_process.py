@@ -74,7 +74,8 @@ class LiveProcess:
             if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
                 return False
             # Only the process itself writes the log, so it was there before the log's last change.
-            return process.create_time() <= (self.directory / "contexts.log").stat().st_mtime + 1.0
+            started_s: float = process.create_time()
+            return started_s <= (self.directory / "contexts.log").stat().st_mtime + 1.0
         except psutil.NoSuchProcess:
             return False
         except (psutil.Error, FileNotFoundError):
@@ -105,7 +106,7 @@ def dispose(segment: Path, *, alive: bool) -> None:
 
 
 def find_processes(live: Path, known: dict[str, LiveProcess]) -> tuple[list[LiveProcess], list[str]]:
-    """The processes under ``live/`` by start, new ones added to ``known``, and the names of folders that are not ours."""
+    """The processes under ``live/`` by start, new ones added to ``known``, and the names of foreign folders."""
     foreign = []
     for entry in os.scandir(live):
         if entry.name in known or not entry.is_dir(follow_symlinks=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +64,7 @@ def write_parquet(path: Path, table: pa.Table, metadata: dict[bytes, bytes] | No
             store_schema=False,
         )
         size = temporary.stat().st_size
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return size

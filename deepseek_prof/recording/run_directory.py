@@ -28,7 +28,7 @@ SMALLEST_FREE_BYTES = 64 << 20
 def create_run_directory(
     settings: RunSettings, command: Sequence[str], script: str = "notebook", python: str | None = None
 ) -> Path:
-    """Make ``settings.output``, or ``./.deepseek-prof/<yyyymmdd-hhmmss>-<script>``, with its ``run.json`` and ``live/``.
+    """Make ``settings.output``, or ``./.deepseek-prof/<yyyymmdd-hhmmss>-<script>``, with ``run.json`` and ``live/``.
 
     Raises:
         OutputError: it exists and is not empty, cannot be written, or its disk is full.

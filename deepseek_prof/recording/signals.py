@@ -50,8 +50,8 @@ def relayed_signals() -> Iterator[SignalRelay]:
                 before[number] = signal.signal(number, relay.handle)
         yield relay
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for changed, handler in before.items():
+            signal.signal(changed, handler)
 
 
 def die_like(returncode: int) -> int:

@@ -73,6 +73,9 @@ def steps_to_arrow(boundaries: StepBoundaries, offset_ns: int) -> pa.Table:
         "context_id": np.full(count, STEP_CONTEXT_ID, dtype=np.int64),
     }
     return pa.table(
-        [pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type) for field in SPANS],
+        [
+            pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
+            for field in SPANS
+        ],
         schema=SPANS,
     )

@@ -118,7 +118,7 @@ class _Background:
         self._ended.set()
         self._thread.join()
         content = self._finish()
-        ending = {"ended_ns": ended_ns, "exit_code": max(returncode, 0) if returncode >= 0 else None}
+        ending: dict[str, Any] = {"ended_ns": ended_ns, "exit_code": max(returncode, 0) if returncode >= 0 else None}
         complete = not (self._run_dir / LIVE_NAME).is_dir()
         if complete:
             ending["status"] = "finished"

@@ -53,8 +53,8 @@ _COLUMNS = {
 _FOLDER = re.compile(r"^(?:rank=(?P<rank>-?\d{1,9})|pid=(?P<pid>\d{1,18}))$")
 
 _JOINED = """
-CREATE VIEW spans AS SELECT s.rank, s.pid, s.tid, s.step, c.phase, c.kind, c.name, c.type, c.layer, s.start_ns, s.dur_ns,
-    s.self_ns, s.context_id, s.device, s.stream, s.bytes, s.flops, s.shapes
+CREATE VIEW spans AS SELECT s.rank, s.pid, s.tid, s.step, c.phase, c.kind, c.name, c.type, c.layer, s.start_ns,
+    s.dur_ns, s.self_ns, s.context_id, s.device, s.stream, s.bytes, s.flops, s.shapes
     FROM raw_spans s JOIN process_contexts c USING (rank, pid, context_id);
 CREATE VIEW sums AS SELECT s.rank, s.pid, s.tid, c.phase, c.kind, c.name, c.type, c.layer, s.context_id, s.count,
     s.dur_ns AS sum_dur_ns, s.self_ns AS sum_self_ns, s.max_dur_ns

@@ -80,13 +80,16 @@ def write_synthetic_run(
     size_bytes = sum(path.stat().st_size for path in run_dir.glob("spans/**/*.parquet"))
     write_run_file(
         run_dir,
-        _run_info(run_dir, ranks, ended_ns, written, size_bytes, evicted_steps * len(step_template.parents), info or {}),
+        _run_info(
+            run_dir, ranks, ended_ns, written, size_bytes, evicted_steps * len(step_template.parents), info or {}
+        ),
     )
     return SyntheticRun(run_dir, written, steps, len(step_template.parents), ranks, step_template.now_ns)
 
 
 def _scaled(offset_ns: int, factors: np.ndarray) -> np.ndarray:
-    return np.floor(offset_ns * factors).astype(np.int64)
+    scaled: np.ndarray = np.floor(offset_ns * factors).astype(np.int64)
+    return scaled
 
 
 def _write_contexts(run_dir: Path, rank: int, pid: int, contexts: list[Context]) -> None:
@@ -164,13 +167,11 @@ def _write_table(path: Path, columns: dict[str, Any], rows: int) -> None:
         path,
         compression="zstd",
         use_dictionary=["tid", "step", "context_id", "device", "stream", "bytes", "flops", "shapes"],
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in ("start_ns", "dur_ns", "self_ns")},
+        column_encoding=dict.fromkeys(("start_ns", "dur_ns", "self_ns"), "DELTA_BINARY_PACKED"),
     )
 
 
-def _write_sums(
-    run_dir: Path, rank: int, pid: int, context_ids: np.ndarray, block: dict[str, np.ndarray]
-) -> None:
+def _write_sums(run_dir: Path, rank: int, pid: int, context_ids: np.ndarray, block: dict[str, np.ndarray]) -> None:
     unique, group = np.unique(context_ids, return_inverse=True)
     sums = {name: np.zeros(len(unique), dtype=np.int64) for name in ("count", "dur_ns", "self_ns", "max_dur_ns")}
     np.add.at(sums["count"], group, block["dur_ns"].shape[1])

@@ -38,7 +38,8 @@ def test_a_growing_log_is_read_once(log: Path) -> None:
     data = log.read_bytes()
     log.write_bytes(b"")
     reader = ContextsLogReader(log)
-    contexts, signatures = [], {}
+    contexts: list[ContextEntry] = []
+    signatures: dict[int, str] = {}
     for end in range(0, len(data) + 1, 7):
         log.write_bytes(data[:end])
         new = reader.read_new()

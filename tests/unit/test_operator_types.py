@@ -8,14 +8,16 @@ from deepseek_prof.model import Kind
 from deepseek_prof.operator_types import OPERATOR_TYPES, operator_type
 
 NAMES = {
-    "matmul": "aten::mm aten::addmm aten::linear aten::bmm aten::baddbmm AddmmBackward0 MmBackward0 aten::matmul aten::lstm",
+    "matmul": "aten::mm aten::addmm aten::linear aten::bmm aten::baddbmm AddmmBackward0 MmBackward0 aten::matmul "
+    "aten::lstm",
     "conv": "aten::conv2d aten::convolution aten::_convolution aten::mkldnn_convolution ConvolutionBackward0 "
     "aten::convolution_backward aten::thnn_conv2d",
     "attention": "aten::scaled_dot_product_attention aten::_scaled_dot_product_flash_attention_for_cpu "
     "ScaledDotProductFlashAttentionForCpuBackward0",
     "norm": "aten::layer_norm aten::native_layer_norm aten::native_layer_norm_backward NativeLayerNormBackward0 "
     "aten::batch_norm aten::native_batch_norm aten::cudnn_batch_norm aten::_batch_norm_impl_index",
-    "activation": "aten::relu aten::relu_ aten::gelu aten::gelu_backward ReluBackward0 aten::threshold_backward aten::silu",
+    "activation": "aten::relu aten::relu_ aten::gelu aten::gelu_backward ReluBackward0 aten::threshold_backward "
+    "aten::silu",
     "elementwise": "aten::add aten::add_ aten::mul MulBackward0 aten::_foreach_add_ aten::pow aten::div_ "
     "torch::autograd::AccumulateGrad aten::sqrt aten::_foreach_addcdiv_",
     "reduction": "aten::sum aten::mean aten::sum.dim_IntList SumBackward1 aten::max aten::linalg_vector_norm aten::any",
@@ -25,15 +27,20 @@ NAMES = {
     "loss": "aten::cross_entropy_loss aten::nll_loss_forward NllLossBackward0 aten::mse_loss "
     "aten::binary_cross_entropy_with_logits",
     "copy": "aten::copy_ aten::clone aten::to aten::_to_copy ToCopyBackward0 aten::item aten::_local_scalar_dense",
-    "layout": "aten::view aten::transpose aten::t TBackward0 aten::as_strided UnsafeViewBackward0 aten::expand aten::detach",
-    "index": "aten::index aten::index_select aten::cat aten::gather aten::masked_fill_ CatBackward0 aten::stack aten::where",
-    "random": "aten::dropout aten::native_dropout aten::randn aten::normal_ aten::bernoulli_ aten::randperm aten::uniform_",
+    "layout": "aten::view aten::transpose aten::t TBackward0 aten::as_strided UnsafeViewBackward0 aten::expand "
+    "aten::detach",
+    "index": "aten::index aten::index_select aten::cat aten::gather aten::masked_fill_ CatBackward0 aten::stack "
+    "aten::where",
+    "random": "aten::dropout aten::native_dropout aten::randn aten::normal_ aten::bernoulli_ aten::randperm "
+    "aten::uniform_",
     "memory": "aten::empty aten::empty_strided aten::zeros_like aten::fill_ aten::zero_ aten::ones",
     "optimizer": "aten::_fused_adamw_ aten::_fused_sgd_",
 }
 
 
-@pytest.mark.parametrize(("name", "expected"), [(name, kind) for kind, names in NAMES.items() for name in names.split()])
+@pytest.mark.parametrize(
+    ("name", "expected"), [(name, kind) for kind, names in NAMES.items() for name in names.split()]
+)
 def test_operators(name: str, expected: str) -> None:
     assert operator_type(name, Kind.AUTOGRAD if "Backward" in name else Kind.OP) == expected
 

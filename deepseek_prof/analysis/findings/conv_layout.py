@@ -8,16 +8,22 @@ from deepseek_prof.analysis.findings.wording import listing, number, percent
 
 MIN_CONV_SHARE = 0.15
 MIN_CONTIGUOUS = 0.5
+SAVED = 0.4
+"""Measured with torch 2.13 on two CPUs, four convolutions with batch norm, training: 16 channels of 64x64 lost, 128
+channels of 16x16 and 64 of 32x32 saved 12 and 26 %, 32 of 32x32 saved 51 %. Two fifths stand for the upper end."""
 _IMAGES = ("aten::conv2d", "aten::conv3d")
 
 
 def conv_layout(evidence: Evidence) -> Finding | None:
-    """Image convolutions take 15 % of the step, and most of them get contiguous input."""
+    """Image convolutions take 15 % of the step, and most of them get contiguous input.
+
+    Only oneDNN convolutions show which input they got; of others nothing is said.
+    """
     convolutions = [each for each in evidence.calls if each.type == "conv" and each.kind == "op"]
     share = evidence.share(sum(each.self_ns for each in convolutions))
     if share < MIN_CONV_SHARE:
         return None
-    described = _described(evidence) or _witnessed(evidence)
+    described = _witnessed(evidence)
     if described is None or described[0] < MIN_CONTIGUOUS:
         return None
     contiguous, how = described
@@ -28,38 +34,21 @@ def conv_layout(evidence: Evidence) -> Finding | None:
     facts = [f"convolutions take {percent(share)} of the step", how]
     if layers:
         facts.append("slowest layers: " + listing(sorted(layers, key=lambda name: -layers[name])[:3]))
-    low, high = (0.10, 0.40) if evidence.uses_cuda else (0.05, 0.25)
     facts.append(
-        f"gain: channels-last saved {percent(low)} to {percent(high)} of the convolutions' time "
-        + (
-            "with tensor cores in mixed precision"
-            if evidence.uses_cuda
-            else "in measurements on CPU, with the batch norms between"
-        )
+        f"gain: channels-last saved up to {percent(SAVED)} of a small network's time in measurements on CPU; "
+        "few channels "
+        "on large images came out slower, so measure both"
     )
     return Finding(
         rule="conv-layout",
         title=f"Convolutions ({percent(share)} of the step) work on contiguous tensors",
         evidence=tuple(facts),
-        gain_low=low * share * contiguous,
-        gain_high=high * share * contiguous,
-        advice="Use channels-last: model = model.to(memory_format=torch.channels_last), and the same for the input batch.",
-        severity=severity_of(high * share * contiguous),
+        gain_low=0.0,
+        gain_high=SAVED * share * contiguous,
+        advice="Use channels-last: model = model.to(memory_format=torch.channels_last), and the same for the "
+        "input batch.",
+        severity=severity_of(SAVED * share * contiguous),
     )
-
-
-def _described(evidence: Evidence) -> tuple[float, str] | None:
-    """From the process's own description of its convolutions' inputs, if it has one."""
-    totals = {"contiguous": 0, "channels_last": 0}
-    for process in evidence.processes:
-        formats = process.get("conv_memory_formats")
-        for name in totals:
-            totals[name] += int((formats or {}).get(name) or 0)
-    known = sum(totals.values())
-    if not known:
-        return None
-    part = totals["contiguous"] / known
-    return part, f"{totals['contiguous']} of {known} convolutions got contiguous input"
 
 
 def _witnessed(evidence: Evidence) -> tuple[float, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deepseek_prof.analysis.findings.concurrency import usable_cpus
 from deepseek_prof.analysis.findings.evidence import Evidence
 from deepseek_prof.analysis.findings.model import Finding, severity_of
 from deepseek_prof.analysis.findings.wording import duration, number, percent
@@ -25,8 +26,8 @@ def data_stall(evidence: Evidence) -> Finding | None:
         ),
         f"{number(wait.count)} waits, {duration(wait.mean_ns)} on average, the longest {duration(wait.max_ns)}",
     ]
-    cpus = int((evidence.run.info.get("host") or {}).get("cpu_count") or 0)
-    spare = f" (the host has {cpus} CPUs)" if cpus else ""
+    cpus = usable_cpus(evidence)
+    spare = f" ({cpus} CPUs to run on)" if cpus else ""
     if in_process:
         facts.append("the loader works inside the training process: num_workers=0")
         advice = (
@@ -44,12 +45,17 @@ def data_stall(evidence: Evidence) -> Finding | None:
         )
         if wait.count > STARTUP_FACTOR and wait.max_ns > STARTUP_FACTOR * wait.mean_ns:
             advice = "Set persistent_workers=True: the longest wait looks like the start of the workers. " + advice
-    facts.append("gain: between half of this wait and nearly all of it can pass behind the computation")
+    # With a single CPU, loading and computing cannot overlap unless the loader waits for a disk or a network.
+    low = 0.0 if cpus == 1 else 0.5
+    facts.append(
+        f"gain: between {'none' if cpus == 1 else 'half'} of this wait and nearly all of it can pass behind "
+        "the computation"
+    )
     return Finding(
         rule="data-stall",
         title=f"The step waits for the data loader {percent(share)} of the time",
         evidence=tuple(facts),
-        gain_low=0.5 * share,
+        gain_low=low * share,
         gain_high=0.95 * share,
         advice=advice,
         severity=severity_of(0.95 * share),

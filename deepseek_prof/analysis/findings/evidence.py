@@ -1,4 +1,4 @@
-"""What the rules look at: one aggregate of the steady steps, by calling context, on the threads that drive the steps."""
+"""What the rules look at: the steady steps, summed by calling context, on the threads that drive the steps."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deepseek_prof.trace.run import Run
 
 _COMPILED = ("CompiledFunction", "CompiledFxGraph", "Torch-Compiled Region", "TorchDynamo", "triton_", "cpp_fused")
 _CUDA_NAMES = ("aten::cudnn", "aten::_cudnn", "aten::miopen", "cuda", "nccl:")
+_SIZE_LIMIT = ("size limit", "max-size")
 _CUDA_KINDS = frozenset({"kernel", "memcpy", "memset", "runtime"})
 
 
@@ -46,6 +47,7 @@ class Context:
     parent_id: int | None
     kind: str
     name: str
+    type: str
     phase: str
 
 
@@ -55,7 +57,7 @@ class Evidence:
 
     ``step_times`` holds every finished step, warm-up included. ``wall_ns`` and ``steps`` are those of the summary's
     window: sums over ranks. ``processes`` are the entries of ``run.json`` whose threads drive steps; ``workers`` counts
-    the other processes that ran nothing but data loading.
+    the other processes that ran nothing but data loading (which are no ``processes`` in a run without steps either).
     """
 
     run: Run
@@ -66,6 +68,26 @@ class Evidence:
     processes: tuple[dict[str, Any], ...]
     workers: int
     uses_cuda: bool
+
+    @property
+    def reads_in_steps(self) -> bool:
+        """Whether the recorder stopped the program between operators to read what it had recorded (Kineto does).
+
+        Then the length of single steps and the time outside operators are the recorder's, not the program's.
+        """
+        return any(each.get("recorder") == "kineto" for each in self.processes)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether spans of the window are missing, so that time without a span need not be time without an operator.
+
+        Steps whose spans ``--max-size`` removed are not in the window.
+        """
+        settings = self.run.info.get("settings")
+        layers_only = isinstance(settings, dict) and settings.get("record") == "layers"
+        return layers_only or any(
+            each.spans and not each.reason.startswith(_SIZE_LIMIT) for each in self.summary.dropped
+        )
 
     @property
     def wall_ns(self) -> int:
@@ -151,25 +173,27 @@ def gather(run: Run, summary: Summary) -> Evidence:
     driving = {(each.rank, each.pid, each.tid) for each in summary.threads if each.drives_steps}
     driving_pids = {(rank, pid) for rank, pid, _ in driving}
     sums: dict[int, list[int]] = {}
-    other_phases: dict[tuple[int, int], set[str]] = {}
+    phases: dict[tuple[int, int], set[str]] = {}
     for rank, pid, tid, context_id, *figures in rows:
         node = nodes.get(context_id)
         if node is None or node[1] == "step":
             continue
-        if (rank, pid) not in driving_pids:
-            other_phases.setdefault((rank, pid), set()).add(node[5])
+        phases.setdefault((rank, pid), set()).add(node[5])
         if (rank, pid, tid) in driving:
             total = sums.setdefault(context_id, [0, 0, 0])
             for index, figure in enumerate(figures):
                 total[index] += figure
+    loading = {process for process, seen in phases.items() if seen == {"data"}}
     processes = [each for each in run.info.get("processes") or [] if isinstance(each, dict)]
     return Evidence(
         run=run,
         summary=summary,
         step_times=tuple(steps),
         calls=tuple(Calls(context_id, *nodes[context_id], *figures) for context_id, figures in sums.items()),
-        contexts={key: Context(node[0], node[1], node[2], node[5]) for key, node in nodes.items()},
-        processes=tuple(each for each in processes if (each.get("rank") or 0, each.get("pid")) in driving_pids),
-        workers=sum(phases == {"data"} for phases in other_phases.values()),
+        contexts={key: Context(node[0], node[1], node[2], node[3], node[5]) for key, node in nodes.items()},
+        processes=tuple(
+            each for each in processes if (each.get("rank") or 0, each.get("pid")) in driving_pids - loading
+        ),
+        workers=len(loading),
         uses_cuda=any(node[1] in _CUDA_KINDS or node[2].startswith(_CUDA_NAMES) for node in nodes.values()),
     )

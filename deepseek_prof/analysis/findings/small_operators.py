@@ -39,7 +39,8 @@ def small_operators(evidence: Evidence) -> Finding | None:
                 f"{duration(_median_self_ns(operators))} of self time"
             ),
             (
-                f"those below {duration(SMALL_NS)} take {percent(evidence.share(small_ns))} of the step, the Python between "
+                f"those below {duration(SMALL_NS)} take {percent(evidence.share(small_ns))} of the step, the "
+                "Python between "
                 f"them inside modules {percent(evidence.share(python_ns))}"
             ),
             "most frequent: "

@@ -1,6 +1,6 @@
 """Runs at the start of every Python process of a recorded program and waits for torch; see docs/architecture.md.
 
-Standard library only, and nothing of ours is imported before torch is: a program without torch pays for this file alone.
+Standard library only, and nothing of ours is imported before torch is: a program without torch pays only for this.
 """
 
 import os
@@ -25,16 +25,16 @@ def _chain() -> None:
 class _TorchLoader:
     """The loader of torch, with our attachment after it."""
 
-    def __init__(self, loader):  # type: ignore[no-untyped-def]  # stays importable by the oldest supported Python
+    def __init__(self, loader):
         self._loader = loader
 
-    def __getattr__(self, name):  # type: ignore[no-untyped-def]  # everything else is the real loader's
+    def __getattr__(self, name):  # everything else is the real loader's
         return getattr(self._loader, name)
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
+    def create_module(self, spec):
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module):
         module.__spec__.loader = self._loader
         module.__loader__ = self._loader
         self._loader.exec_module(module)
@@ -44,7 +44,7 @@ class _TorchLoader:
 class _TorchFinder:
     """Meta path finder: notices the import of torch once, and finds our own package for the child's half."""
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name, path=None, target=None):
         # No import before the name is known: it would come back here.
         if name == "deepseek_prof":  # ours, wherever it is installed: the user's environment may lack it
             from importlib.machinery import PathFinder
@@ -57,7 +57,7 @@ class _TorchFinder:
 
         spec = find_spec("torch")
         if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _TorchLoader(spec.loader)
+            spec.loader = _TorchLoader(spec.loader)  # type: ignore[assignment]  # a loader by its methods
         return spec
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,13 +26,13 @@ def _find(path: Path) -> tuple[Finding, ...]:
 @pytest.mark.parametrize(
     "changes", [{}, {"ranks": 2}, {"with_layers": False}, {"with_counters": False}, {"evicted_steps": 10}]
 )
-def test_a_balanced_run_only_gets_information(tmp_path: Path, changes: dict[str, int]) -> None:
+def test_a_balanced_run_only_gets_information(tmp_path: Path, changes: dict[str, Any]) -> None:
     write_synthetic_run(tmp_path, steps=40, **changes)
     assert [each.rule for each in _find(tmp_path) if each.gain_high > 0] == []
 
 
 @pytest.mark.parametrize("changes", [{"with_steps": False}, {"steps": 1}, {"steps": 2}])
-def test_a_run_of_few_or_no_steps_gets_none(tmp_path: Path, changes: dict[str, int]) -> None:
+def test_a_run_of_few_or_no_steps_gets_none(tmp_path: Path, changes: dict[str, Any]) -> None:
     write_synthetic_run(tmp_path, **{"steps": 6, **changes})
     assert [each.rule for each in _find(tmp_path) if each.gain_high > 0] == []
 
@@ -42,7 +43,7 @@ def test_every_figure_of_a_finding_is_possible(tmp_path: Path) -> None:
     assert [each.rule for each in found] == ["data-stall", "slow-steps", "warmup"]
     for each in found:
         assert each.rule in RULES
-        assert each.title and each.advice and each.evidence
+        assert all((each.title, each.advice, each.evidence))
         assert 0 <= each.gain_low <= each.gain_high <= 1
 
 
@@ -72,7 +73,7 @@ def test_every_rule_is_documented_and_registered_under_its_name() -> None:
 
 def test_every_file_of_the_folder_is_a_rule_or_shared() -> None:
     folder = ROOT / "deepseek_prof" / "analysis" / "findings"
-    shared = {"__init__", "evidence", "model", "wording"}
+    shared = {"__init__", "concurrency", "evidence", "model", "operator_chains", "typical_step", "wording"}
     files = {path.stem for path in folder.glob("*.py")} - shared
     assert files == {name.replace("-", "_") for name in RULES}
 

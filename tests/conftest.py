@@ -1,0 +1,39 @@
+"""What every test relies on: an environment free of a recording's settings, and one copy of our packages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+# Folders at the top of the tree that are packages of `deepseek_prof`: imported bare, they would be second copies.
+MAPPED_FOLDERS = ("collectors", "exporters", "tui")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_mapped_folder_imported_bare() -> Iterator[None]:
+    """Fail the session's last test where any test imported a mapped folder as a top-level module."""
+    yield
+    assert not [name for name in MAPPED_FOLDERS if name in sys.modules]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop the variables that a recording sets, so that the tests pass inside one too."""
+    for name in list(os.environ):
+        if name.startswith("DEEPSEEK_PROF_"):
+            monkeypatch.delenv(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``gpu`` where there is no CUDA device."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
