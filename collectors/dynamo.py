@@ -7,7 +7,6 @@ mark on the code object turns it away before it does anything. None of this impo
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any, TypeVar
 
 from torch._C import _dynamo
@@ -27,8 +26,9 @@ def stays_outside(function: Function) -> Function:
 
 def _mark(function: Function, *, recursive: bool) -> Function:
     native = _dynamo.eval_frame
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
     # The interface is private: without it programs run as well, with a graph more where they break one.
-    if isinstance(function, FunctionType) and hasattr(native, "set_code_exec_strategy"):
+    if code is not None and hasattr(native, "set_code_exec_strategy"):
         below = native._FrameAction.SKIP if recursive else native._FrameAction.DEFAULT
-        native.set_code_exec_strategy(function.__code__, native._FrameExecStrategy(native._FrameAction.SKIP, below))
+        native.set_code_exec_strategy(code, native._FrameExecStrategy(native._FrameAction.SKIP, below))
     return function

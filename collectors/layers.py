@@ -36,6 +36,11 @@ def wrapped(module: torch.nn.Module) -> torch.nn.Module | None:
     return module._modules.get(attribute) if attribute is not None else None
 
 
+def _is_captured_graph(module: torch.nn.Module) -> bool:
+    """Whether torch.compile made it from the program's modules: its operators are those of the layer around it."""
+    return any(kind.__name__ == "_LazyGraphModule" for kind in type(module).__mro__)
+
+
 def paths_below(parent: torch.nn.Module, module: torch.nn.Module) -> list[str]:
     """Every attribute path from ``parent`` to ``module``, wrappers' own attributes left out."""
     found: list[str] = []
@@ -82,7 +87,7 @@ class LayerNames:
         self._watch(module)
         reference = self._references.get(parent_address)
         parent = reference() if reference is not None else None
-        if parent is not None and wrapped(parent) is module:
+        if (parent is not None and wrapped(parent) is module) or _is_captured_graph(module):
             return TRANSPARENT, "", []
         parameters = [int(parameter._cdata) for parameter in module.parameters()]
         if parent is not None:
@@ -157,6 +162,8 @@ def install_layers(push: Callable[[torch.nn.Module], bool], pop: Callable[[], No
     change their place.
     """
     global _original, _installed
+    stays_outside(push)
+    stays_outside(pop)
     original: _Call = torch.nn.Module.__call__
     is_compiling = torch.compiler.is_dynamo_compiling  # of is_compiling, the half that Dynamo decides; half the cost
 

@@ -80,12 +80,13 @@ class StepCycle:
 
 def install_steps(sink: StepSink) -> None:
     """Tell the recorder where steps and backward passes begin and end."""
-    is_compiling = torch.compiler.is_dynamo_compiling
+    for tell in (sink.optimizer_made, sink.optimizer_stepped, sink.push_backward, sink.pop_phase):
+        stays_outside(tell)
 
     @stays_outside
     def stepped(optimizer: torch.optim.Optimizer, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-        if not is_compiling():
-            sink.optimizer_stepped(optimizer)
+        # Not left out where Dynamo traces it: a graph that held the whole step would take the step's end with it.
+        sink.optimizer_stepped(optimizer)
 
     _undo.append(register_optimizer_step_post_hook(stepped).remove)
     _wrap(torch.optim.Optimizer, "__init__", lambda original: _after(original, sink.optimizer_made))

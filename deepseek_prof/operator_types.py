@@ -49,43 +49,38 @@ _BY_KIND = {
 
 _EXACT_NAMES = {
     "matmul": """mm bmm addmm baddbmm addbmm addmv addr mv dot vdot matmul linear bilinear einsum tensordot inner
-        outer ger
-        chain_matmul linalg_multi_dot mkldnn_linear fbgemm_linear sparse_mm""",
+        outer ger chain_matmul linalg_multi_dot mkldnn_linear fbgemm_linear sparse_mm""",
     "attention": "scaled_dot_product_attention multi_head_attention_forward flex_attention",
     "norm": "layer_norm batch_norm group_norm instance_norm rms_norm local_response_norm weight_norm renorm",
-    "activation": """relu relu_ relu6 leaky_relu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh hardshrink
-        softshrink threshold sigmoid tanh softplus log_sigmoid glu prelu rrelu swish""",
+    "activation": """relu relu_ relu6 leaky_relu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh
+        hardshrink softshrink threshold sigmoid tanh softplus log_sigmoid glu prelu rrelu swish""",
     "softmax": "softmax _softmax log_softmax _log_softmax masked_softmax _masked_softmax logsumexp",
     "embedding": "embedding embedding_bag _embedding_bag embedding_renorm",
     "copy": "copy clone to _to_copy to_copy contiguous type_as float half double lift_fresh detach_copy "
     "_local_scalar_dense item",
     "layout": """view reshape _reshape_alias _unsafe_view unsafe_view transpose t permute expand expand_as squeeze
-        unsqueeze
-        flatten unflatten as_strided select slice narrow split split_with_sizes chunk unbind movedim swapaxes numpy_t
-        alias detach view_as view_as_real view_as_complex real imag diagonal unfold unsafe_split unsafe_chunk ravel
-        lift resolve_conj resolve_neg conj result_type broadcast_tensors broadcast_to contiguous_format mt
-        adjoint tensor_split hsplit vsplit""",
-    "index": """index index_put _index_put_impl index_select index_add index_copy index_fill gather scatter scatter_add
-        scatter_reduce masked_fill masked_select masked_scatter take take_along_dim put nonzero where searchsorted
-        bucketize sort argsort topk unique _unique2 cat concat stack hstack vstack roll flip tril triu repeat
-        repeat_interleave one_hot constant_pad_nd pad select_scatter slice_scatter""",
+        unsqueeze flatten unflatten as_strided select slice narrow split split_with_sizes chunk unbind movedim
+        swapaxes numpy_t alias detach view_as view_as_real view_as_complex real imag diagonal unfold unsafe_split
+        unsafe_chunk ravel lift resolve_conj resolve_neg conj result_type broadcast_tensors broadcast_to
+        contiguous_format mt adjoint tensor_split hsplit vsplit""",
+    "index": """index index_put _index_put_impl index_select index_add index_copy index_fill gather scatter
+        scatter_add scatter_reduce masked_fill masked_select masked_scatter take take_along_dim put nonzero where
+        searchsorted bucketize sort argsort topk unique _unique2 cat concat stack hstack vstack roll flip tril triu
+        repeat repeat_interleave one_hot constant_pad_nd pad select_scatter slice_scatter""",
     "random": """rand randn randint randperm rand_like randn_like bernoulli dropout native_dropout feature_dropout
         alpha_dropout normal uniform multinomial exponential random cauchy geometric poisson""",
     "memory": """empty empty_like empty_strided new_empty new_empty_strided zeros zeros_like ones ones_like full
-        full_like
-        new_zeros new_ones new_full zero fill resize resize_as set arange linspace eye scalar_tensor tensor set_data
-        _efficientzerotensor record_stream pin_memory is_pinned""",
+        full_like new_zeros new_ones new_full zero fill resize resize_as set arange linspace eye scalar_tensor tensor
+        set_data _efficientzerotensor record_stream pin_memory is_pinned""",
     "reduction": """sum mean max min amax amin aminmax prod norm linalg_vector_norm linalg_norm std var std_mean
-        var_mean
-        argmax argmin any all cumsum cumprod median mode nansum count_nonzero sum_to_size logcumsumexp kthvalue
-        equal is_nonzero allclose _foreach_norm""",
+        var_mean argmax argmin any all cumsum cumprod median mode nansum count_nonzero sum_to_size logcumsumexp
+        kthvalue equal is_nonzero allclose _foreach_norm""",
     "elementwise": """add sub rsub mul div neg abs pow exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin
-        cos tan
-        asin acos atan atan2 sinh cosh erf erfc erfinv floor ceil round trunc frac fmod remainder clamp clamp_min
-        clamp_max clip maximum minimum eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and
-        bitwise_or bitwise_not bitwise_xor isnan isinf isfinite sign sgn square addcmul addcdiv lerp true_divide
-        floor_divide hypot sigmoid_ accumulategrad accumulate_grad nan_to_num heaviside softsign __and__ __or__ __xor__
-        __rsub__ _conj""",
+        cos tan asin acos atan atan2 sinh cosh erf erfc erfinv floor ceil round trunc frac fmod remainder clamp
+        clamp_min clamp_max clip maximum minimum eq ne lt le gt ge logical_and logical_or logical_not logical_xor
+        bitwise_and bitwise_or bitwise_not bitwise_xor isnan isinf isfinite sign sgn square addcmul addcdiv lerp
+        true_divide floor_divide hypot sigmoid_ accumulategrad accumulate_grad nan_to_num heaviside softsign __and__
+        __or__ __xor__ __rsub__ _conj""",
     "collective": "allreduce all_reduce allgather all_gather reduce_scatter broadcast barrier alltoall send recv",
 }
 
@@ -139,8 +134,9 @@ def operator_type(name: str, kind: Kind) -> str:
             return _EXACT[candidate]
     if kind is Kind.USER and not name.startswith("Optimizer."):
         return "other"
+    lowered = plain.lower()  # kernels are named in camel case
     for pattern, matched_type in _PATTERNS:
-        if pattern.search(plain):
+        if pattern.search(lowered):
             return matched_type
     return "other"
 

@@ -70,7 +70,7 @@ def test_the_package_itself_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_reading_a_run_does_not_load_torch(tmp_path: Path) -> None:
-    run = write_synthetic_run(tmp_path / "run", steps=20)
+    run = write_synthetic_run(tmp_path / "run", steps=20).path
     program = (
         "import sys, deepseek_prof\n"
         "run = deepseek_prof.load(sys.argv[1])\n"

@@ -62,6 +62,11 @@ def dynamo_facts() -> dict[str, Any]:
     }
 
 
+def without_frames(facts: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out how many frames were looked at: the one that runs the optimizer's hooks, without a tensor, is ours."""
+    return {key: value for key, value in facts.items() if key != "frames"}
+
+
 def case_explain() -> dict[str, Any]:
     explained = torch._dynamo.explain(Net())(torch.randn(3, 8))
     return {
@@ -138,7 +143,7 @@ def case_compiled_optimizer() -> dict[str, Any]:
         train(model, 1)
         step()
         optimizer.zero_grad()
-    return dynamo_facts()
+    return without_frames(dynamo_facts())
 
 
 def case_compiled_training() -> dict[str, Any]:
@@ -154,7 +159,7 @@ def case_compiled_training() -> dict[str, Any]:
 
     fast = torch.compile(step, backend="aot_eager")
     losses = [round(fast(torch.randn(3, 8)).item(), 3) for _ in range(4)]
-    return dynamo_facts() | {"losses": losses}
+    return without_frames(dynamo_facts()) | {"losses": losses}
 
 
 def case_compiled_shapes() -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ def _table(rows: list[dict[str, Any]], columns: pa.Schema, path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, schema=columns), path)
 
 
-def _write_process(run_dir: Path, rank: int, draw: Draw, steps: int) -> None:
+def _write_process(run_dir: Path, rank: int, draw: Draw, steps: int, *, start_ns: int, with_steps: bool) -> int:
+    """Write what ``draw`` draws, step after step from ``start_ns``; returns the end."""
     pid = PID + rank
     contexts: dict[int, Any] = {}
     spans: list[dict[str, Any]] = []
-    now_ns = EPOCH_NS
+    now_ns = start_ns
     for step in range(steps):
         template = StepTemplate()
         draw(template, step)
@@ -49,7 +51,7 @@ def _write_process(run_dir: Path, rank: int, draw: Draw, steps: int) -> None:
         spans += [
             {
                 "tid": pid,
-                "step": step,
+                "step": step if with_steps else None,
                 "start_ns": now_ns + template.starts_ns[index],
                 "dur_ns": durations[index],
                 "self_ns": own[index],
@@ -57,19 +59,20 @@ def _write_process(run_dir: Path, rank: int, draw: Draw, steps: int) -> None:
             }
             for index, context_id in enumerate(template.context_ids)
         ]
-        marker = StepTemplate()
-        step_context = marker.context(None, Kind.STEP, Phase.OTHER, "step", None)
-        contexts |= marker.contexts
-        spans.append(
-            {
-                "tid": 0,
-                "step": step,
-                "start_ns": now_ns,
-                "dur_ns": template.now_ns,
-                "self_ns": template.now_ns,
-                "context_id": step_context,
-            }
-        )
+        if with_steps:
+            marker = StepTemplate()
+            step_context = marker.context(None, Kind.STEP, Phase.OTHER, "step", None)
+            contexts |= marker.contexts
+            spans.append(
+                {
+                    "tid": 0,
+                    "step": step,
+                    "start_ns": now_ns,
+                    "dur_ns": template.now_ns,
+                    "self_ns": template.now_ns,
+                    "context_id": step_context,
+                }
+            )
         now_ns += template.now_ns
     _table(
         [asdict(each) for each in contexts.values()],
@@ -77,11 +80,13 @@ def _write_process(run_dir: Path, rank: int, draw: Draw, steps: int) -> None:
         run_dir / f"contexts/rank={rank}/pid={pid}.parquet",
     )
     _table(spans, schema.SPANS, run_dir / f"spans/rank={rank}/pid={pid}/part-00000.parquet")
+    return now_ns
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Record]:
     """A function that writes a run of steps drawn by ``draw(template, step)`` and returns its evidence."""
+    numbers = count()
     with ExitStack() as stack:
 
         def make(
@@ -92,11 +97,16 @@ def record(tmp_path: Path) -> Iterator[Record]:
             cpus: int = 8,
             process: dict[str, Any] | None = None,
             busy_cpus: float | None = None,
+            with_steps: bool = True,
+            one_after_another: bool = False,
+            info: dict[str, Any] | None = None,
         ) -> Evidence:
-            run_dir = tmp_path / "run"
+            run_dir = tmp_path / f"run{next(numbers)}"
             run_dir.mkdir()
+            ended_ns = EPOCH_NS
             for rank in range(ranks):
-                _write_process(run_dir, rank, draw, steps)
+                start_ns = ended_ns if one_after_another else EPOCH_NS
+                ended_ns = _write_process(run_dir, rank, draw, steps, start_ns=start_ns, with_steps=with_steps)
             if busy_cpus is not None:
                 sample = {
                     "ts_ns": EPOCH_NS,
@@ -110,7 +120,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
                 {"pid": PID + rank, "rank": rank, "is_main": True, "intra_op_threads": 4, **(process or {})}
                 for rank in range(ranks)
             ]
-            info = {
+            described = {
                 "schema_version": SCHEMA_VERSION,
                 "id": "run",
                 "name": "run",
@@ -118,8 +128,9 @@ def record(tmp_path: Path) -> Iterator[Record]:
                 "host": {"cpu_count": cpus},
                 "settings": {},
                 "processes": processes,
+                **(info or {}),
             }
-            (run_dir / "run.json").write_text(json.dumps(info))
+            (run_dir / "run.json").write_text(json.dumps(described))
             run = stack.enter_context(Run.open(run_dir))
             return gather(run, summarize(run))
 
