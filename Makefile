@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 demo: $(STAMP)
 	@$(BIN)/deepseek-prof run $(EXAMPLE)
 	@$(BIN)/deepseek-prof report
-	@printf '\nNext: %s\n      %s\n' '$(BIN)/deepseek-prof top --by layer' '$(BIN)/deepseek-prof top --by op'
+	@printf '\nThe command lies in %s; to type it as above: . %s/activate\n' '$(BIN)' '$(BIN)'
 
 lint: $(STAMP)
 	$(BIN)/ruff check

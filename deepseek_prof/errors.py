@@ -30,7 +30,16 @@ class UsageError(DeepseekProfError):
 
 
 class QueryError(UsageError):
-    """A filter expression does not parse; the message points at the column."""
+    """A filter expression does not parse; the message points at the column.
+
+    ``problem`` is the message's first line; ``start`` and ``end`` delimit the place in the query, in characters from 0.
+    """
+
+    def __init__(self, message: str, *, problem: str | None = None, start: int = 0, end: int = 0) -> None:
+        super().__init__(message)
+        self.problem = message if problem is None else problem
+        self.start = start
+        self.end = end
 
 
 class RunNotFoundError(UsageError):

@@ -92,7 +92,7 @@ class Converter:
         """
         complete = self._convert_all(final=True)
         processes = sorted(self._processes.values(), key=lambda process: process.order)
-        self._record.complete(processes, self._files)
+        self._record.complete(processes, self._files, self._clock_offset_ns() if processes else 0)
         if complete:
             shutil.rmtree(self._live)
         self._lock.close()

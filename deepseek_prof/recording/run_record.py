@@ -45,12 +45,19 @@ class RunRecord:
         self._dropped.append({"pid": pid, "reason": reason, "spans": spans})
         self._save()
 
-    def complete(self, processes: Sequence[LiveProcess], files: PartFiles) -> None:
-        """Adds the processes and the totals. Raises OSError if ``run.json`` cannot be replaced."""
+    def complete(self, processes: Sequence[LiveProcess], files: PartFiles, clock_offset_ns: int) -> None:
+        """Adds the processes and the totals; ``clock_offset_ns`` leads from the processes' clock to the Unix epoch.
+
+        Raises OSError if ``run.json`` cannot be replaced.
+        """
         descriptions = []
         by_pid: dict[int, int] = {}
         for process in processes:
             description = {"pid": process.pid, "rank": 0, "warnings": [], **process.description()}
+            for key in ("start_ns", "ended_ns"):
+                if isinstance(description.get(key), int):
+                    description[key] += clock_offset_ns
+            _estimate_overhead(description, sum(part.rows for part in files.parts if part.pid == process.pid))
             reported = description.get("dropped_spans")
             lost = max(sum(process.dropped_spans.values()), reported if isinstance(reported, int) else 0)
             description["dropped_spans"] = lost
@@ -86,3 +93,14 @@ class RunRecord:
         except OSError:
             # The disk is full: kept in memory, and written with the next note or at the end.
             return
+
+
+def _estimate_overhead(description: dict[str, Any], spans: int) -> None:
+    """A process that was killed could not say what its recording cost in all: it follows from what it has recorded."""
+    overhead = description.get("overhead")
+    if (
+        isinstance(overhead, dict)
+        and "total_ns" not in overhead
+        and isinstance(overhead.get("operator_ns"), (int, float))
+    ):
+        description["overhead"] = {**overhead, "total_ns": round(spans * overhead["operator_ns"])}

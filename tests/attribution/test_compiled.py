@@ -31,7 +31,6 @@ CASES = (
     "export_strict",
     "export_after_eager",
 )
-BLOCKS = {f"blocks.{i}{inner}" for i in (0, 1) for inner in ("", ".norm", ".mlp", ".mlp.0", ".mlp.1", ".mlp.2")}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +61,7 @@ def test_a_compiled_model_is_one_layer_without_its_wrapper(cases: Cases, name: s
     case = cases(name)
     assert "Net" in case.layers()
     assert not [layer for layer in case.layers() if "_orig_mod" in layer or "Optimized" in layer]
-    assert set(case.carried("CompiledFunctionBackward", "backward")) <= {"Net"}
-    assert case.share("backward") > 0
+    assert set(case.carried("%mm%", "backward")) == {"Net"}
 
 
 def test_compiled_blocks_keep_their_names(cases: Cases) -> None:
@@ -80,7 +78,9 @@ def test_a_scripted_module_is_a_layer_of_its_class(cases: Cases, name: str) -> N
     roots = {layer for layer in case.layers() if layer.startswith("Net")}
     assert roots
     # TorchScript's own differentiation numbers its nodes apart from autograd: those are honestly empty.
-    assert set(case.carried("%mm%", "backward")) - {None} == roots
+    carried = set(case.carried("%mm%", "backward")) - {None}
+    assert carried
+    assert carried <= roots
 
 
 def test_a_traced_graph_module_names_its_layers(cases: Cases) -> None:

@@ -54,7 +54,8 @@ def test_defaults_without_a_pyproject(tmp_path: Path) -> None:
 
 def test_the_nearest_pyproject_counts_and_the_command_line_wins(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
-        '[tool.deepseek-prof]\nrecord = "layers"\nmax-size = "1GiB"\noverhead-budget = "5%"\nquiet = true\noutput = "runs"\n'
+        '[tool.deepseek-prof]\nrecord = "layers"\nmax-size = "1GiB"\noverhead-budget = "5%"\n'
+        'quiet = true\noutput = "runs"\n'
     )
     inner = tmp_path / "src" / "deep"
     inner.mkdir(parents=True)

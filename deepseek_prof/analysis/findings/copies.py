@@ -65,7 +65,7 @@ def copies(evidence: Evidence) -> Finding | None:
 
 
 def _asked_for(calls: Calls, evidence: Evidence) -> bool:
-    """Whether the program made the copy, directly or through ``reshape`` and the like, or it is such a copy's backward."""
+    """Whether the program made the copy, itself or through ``reshape`` and the like, or it is the backward of one."""
     for around in evidence.above(calls):
         if around.kind == "op" and around.type not in _ASKED_FOR:
             return False

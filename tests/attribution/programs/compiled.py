@@ -86,7 +86,7 @@ def case_compiled() -> dict[str, Any]:
 def case_compiled_in_place() -> dict[str, Any]:
     torch._dynamo.config.error_on_recompile = True
     model = Net()
-    model.compile(backend="aot_eager", fullgraph=True)
+    model.compile(backend="eager", fullgraph=True)
     losses = train(model, 4)
     return dynamo_facts() | {"losses": losses}
 
@@ -94,7 +94,7 @@ def case_compiled_in_place() -> dict[str, Any]:
 def case_compiled_after_eager() -> dict[str, Any]:
     model = Net()
     train(model, 1)
-    losses = train(torch.compile(model, backend="aot_eager", fullgraph=True), 3)
+    losses = train(torch.compile(model, backend="eager", fullgraph=True), 3)
     return dynamo_facts() | {"losses": losses}
 
 
@@ -112,14 +112,14 @@ def case_compiled_function() -> dict[str, Any]:
     def step(x: Tensor) -> Tensor:
         return model(x).square().sum()
 
-    fast = torch.compile(step, backend="aot_eager", fullgraph=True)
+    fast = torch.compile(step, backend="eager", fullgraph=True)
     for _ in range(3):
         fast(torch.randn(3, 8)).backward()
     return dynamo_facts()
 
 
 def case_compiled_with_break() -> dict[str, Any]:
-    losses = train(torch.compile(Broken(), backend="aot_eager"), 3)
+    losses = train(torch.compile(Broken(), backend="eager"), 3)
     return dynamo_facts() | {"losses": losses}
 
 
@@ -129,7 +129,7 @@ def case_compiled_function_with_break() -> dict[str, Any]:
     def step(x: Tensor) -> Tensor:
         return model(x).square().sum()
 
-    fast = torch.compile(step, backend="aot_eager")
+    fast = torch.compile(step, backend="eager")
     for _ in range(3):
         fast(torch.randn(3, 8)).backward()
     return dynamo_facts()
@@ -138,7 +138,7 @@ def case_compiled_function_with_break() -> dict[str, Any]:
 def case_compiled_optimizer() -> dict[str, Any]:
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    step = torch.compile(optimizer.step, backend="aot_eager")
+    step = torch.compile(optimizer.step, backend="eager")
     for _ in range(4):
         train(model, 1)
         step()
@@ -157,13 +157,13 @@ def case_compiled_training() -> dict[str, Any]:
         optimizer.step()
         return loss
 
-    fast = torch.compile(step, backend="aot_eager")
+    fast = torch.compile(step, backend="eager")
     losses = [round(fast(torch.randn(3, 8)).item(), 3) for _ in range(4)]
     return without_frames(dynamo_facts()) | {"losses": losses}
 
 
 def case_compiled_shapes() -> dict[str, Any]:
-    model = torch.compile(Net(), backend="aot_eager")
+    model = torch.compile(Net(), backend="eager")
     for rows in (2, 3, 4, 5):
         train(model, 1, rows)
     return dynamo_facts()

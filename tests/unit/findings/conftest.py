@@ -85,7 +85,10 @@ def _write_process(run_dir: Path, rank: int, draw: Draw, steps: int, *, start_ns
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Record]:
-    """A function that writes a run of steps drawn by ``draw(template, step)`` and returns its evidence."""
+    """A function that writes a run of steps drawn by ``draw(template, step)`` and returns its evidence.
+
+    ``others`` draws those of all processes but the first.
+    """
     numbers = count()
     with ExitStack() as stack:
 
@@ -99,6 +102,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
             busy_cpus: float | None = None,
             with_steps: bool = True,
             one_after_another: bool = False,
+            others: Draw | None = None,
             info: dict[str, Any] | None = None,
         ) -> Evidence:
             run_dir = tmp_path / f"run{next(numbers)}"
@@ -106,7 +110,9 @@ def record(tmp_path: Path) -> Iterator[Record]:
             ended_ns = EPOCH_NS
             for rank in range(ranks):
                 start_ns = ended_ns if one_after_another else EPOCH_NS
-                ended_ns = _write_process(run_dir, rank, draw, steps, start_ns=start_ns, with_steps=with_steps)
+                ended_ns = _write_process(
+                    run_dir, rank, others if rank and others else draw, steps, start_ns=start_ns, with_steps=with_steps
+                )
             if busy_cpus is not None:
                 sample = {
                     "ts_ns": EPOCH_NS,

@@ -10,6 +10,7 @@ import pytest
 
 from deepseek_prof.analysis.findings import RULES, find, gather
 from deepseek_prof.analysis.findings.model import Finding, severity_of
+from deepseek_prof.analysis.findings.optimizer_on_cpu import SAVED
 from deepseek_prof.analysis.findings.wording import duration, listing, number, percent
 from deepseek_prof.analysis.summary import summarize
 from deepseek_prof.trace.run import Run
@@ -28,6 +29,21 @@ def _find(path: Path) -> tuple[Finding, ...]:
 )
 def test_a_balanced_run_only_gets_information(tmp_path: Path, changes: dict[str, Any]) -> None:
     write_synthetic_run(tmp_path, steps=40, **changes)
+    assert [each.rule for each in _find(tmp_path) if each.gain_high > 0] == []
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"process": {"recorder": "kineto"}},
+        {"dropped": [{"pid": 4200, "reason": "the recorder could not write them", "spans": 9}]},
+        {"processes": []},
+        {"processes": None, "host": None, "settings": None, "dropped": None},
+    ],
+    ids=["kineto", "dropped spans", "no processes", "nothing known"],
+)
+def test_a_run_that_says_little_of_itself_gets_none(tmp_path: Path, info: dict[str, Any]) -> None:
+    write_synthetic_run(tmp_path, steps=40, info=info)
     assert [each.rule for each in _find(tmp_path) if each.gain_high > 0] == []
 
 
@@ -69,6 +85,26 @@ def test_every_rule_is_documented_and_registered_under_its_name() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "findings.md").read_text(), flags=re.MULTILINE)
     assert rows == list(RULES)
     assert [rule.__name__.replace("_", "-") for rule in RULES.values()] == list(RULES)
+
+
+def test_every_rule_has_a_section_that_says_all_about_it() -> None:
+    text = (ROOT / "docs" / "findings.md").read_text()
+    sections = dict(re.findall(r"^## ([a-z-]+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
+    assert list(sections) == list(RULES)
+    for name, section in sections.items():
+        marks = re.findall(r"^- \*\*(\w+)\*\*", section, flags=re.MULTILINE)
+        assert marks == ["Sees", "Evidence", "Gain", "Do", "Silent"], name
+
+
+def test_the_document_gives_the_measured_savings_of_the_optimizers() -> None:
+    text = (ROOT / "docs" / "findings.md").read_text()
+    for names, (low, high) in (
+        ("Adam and AdamW", SAVED["AdamW"]),
+        ("Adagrad", SAVED["Adagrad"]),
+        ("SGD", SAVED["SGD"]),
+    ):
+        assert re.search(rf"{names} {low:.0%}".removesuffix("%") + rf" to {high:.0%}".replace("%", " %"), text)
+    assert SAVED["Adam"] == SAVED["AdamW"]
 
 
 def test_every_file_of_the_folder_is_a_rule_or_shared() -> None:

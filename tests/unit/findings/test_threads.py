@@ -8,6 +8,7 @@ import pytest
 
 from deepseek_prof.analysis.findings.too_few_threads import too_few_threads
 from deepseek_prof.analysis.findings.too_many_threads import too_many_threads
+from deepseek_prof.model import Phase
 from tests.support.synthetic_step import StepTemplate
 from tests.unit.findings.conftest import Record
 from tests.unit.findings.drawing import operator, product
@@ -70,7 +71,8 @@ def test_operators_that_do_not_suffer_are_no_evidence(record: Record, draw: Any)
 
 
 def test_a_host_without_a_count_of_cpus_says_nothing(record: Record) -> None:
-    for host in ({}, None):
+    unknown: tuple[dict[str, int] | None, ...] = ({}, None)
+    for host in unknown:
         assert too_many_threads(record(_shared_out, process=_threads(8), info={"host": host})) is None
         assert too_few_threads(record(_products, process=_threads(1), info={"host": host})) is None
 
@@ -110,6 +112,17 @@ def test_cpus_that_others_keep_busy_are_not_idle(record: Record) -> None:
 
 def test_small_operators_need_no_more_threads(record: Record) -> None:
     assert too_few_threads(record(_small, cpus=16, process=_threads(2))) is None
+
+
+def test_workers_that_load_data_are_no_training_processes(record: Record) -> None:
+    def loading(step: StepTemplate, _: int) -> None:
+        operator(step, "aten::stack", 900, phase=Phase.DATA)
+
+    for with_steps in (True, False):
+        evidence = record(_shared_out, ranks=3, others=loading, cpus=8, process=_threads(4), with_steps=with_steps)
+        assert evidence.workers == 2
+        assert len(evidence.processes) == 1
+        assert too_many_threads(evidence) is None
 
 
 def test_a_run_without_steps_is_judged_as_a_whole(record: Record) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -39,7 +38,7 @@ def test_the_first_content_describes_the_recording(folder: Path) -> None:
     path = create_run_directory(RunSettings(output=folder / "run", name="mine"), COMMAND, "train")
     data = read_run_file(path)
     assert path == (folder / "run").resolve()
-    assert os.stat(path).st_mode & 0o777 == 0o700
+    assert path.stat().st_mode & 0o777 == 0o700
     assert (data["schema_version"], data["name"], data["status"]) == (SCHEMA_VERSION, "mine", "running")
     assert data["command"] == list(COMMAND)
     assert data["settings"]["record"] == "ops"
