@@ -520,11 +520,12 @@ void push_new_layer(const void* module, LayerName how, const std::string& text, 
     layer = thread->frames.back().layer;
     phase = thread->frames.back().phase;
   }
-  if (phase == kOther) phase = kForward;
+  // In an optimizer's step it is the closure's forward.
+  if (phase == kOther || phase == kOptimizer) phase = kForward;
   Recorder::KnownModule& known = r.modules[module];
   uint32_t context = 0;
   if (how == LayerName::kRoot && known.context != 0 && !known.ambiguous && r.tree[known.context].layer == known.context &&
-      r.tree[r.tree[known.context].parent].layer != 0 && layer == 0) {
+      r.tree[r.tree[known.context].parent].layer != 0 && enclosing_module() == nullptr) {
     // A part of a model called on its own, as activation checkpointing does in backward: it keeps its place.
     context = phase == kBackward ? r.tree.backward_twin(known.context) : known.context;
   } else if (how != LayerName::kTransparent) {
@@ -589,7 +590,16 @@ void pop_phase() {
   }
 }
 
-void optimizer_stepped(uint64_t key) { recorder().steps.set_stepped_optimizer(key); }
+void optimizer_stepped(uint64_t key) {
+  Recorder& r = recorder();
+  ThreadState* thread = this_thread();
+  r.steps.set_stepped_optimizer(key);
+  for (const Frame& frame : thread->frames) {
+    if (frame.ends_step) return;  // the end of its scope ends the step
+  }
+  // torch.compile drops the scope: the step ends here.
+  end_step(r, r.steps.take_stepped_optimizer(), now_ns(thread));
+}
 void optimizer_made() { recorder().steps.optimizer_made(); }
 
 }  // namespace deepseek_prof

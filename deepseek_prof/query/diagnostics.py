@@ -30,7 +30,9 @@ def query_error(problem: str, text: str, start: int, end: int | None = None) -> 
 
 def visible(text: str) -> str:
     """The text with every character that does not print replaced by one that does, of the same number."""
-    return "".join(char if char.isprintable() else " " if char in "\t\n\r" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(
+        char if char.isprintable() else " " if char in "\t\n\r" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
 
 
 def shown(text: str, limit: int = 40) -> str:

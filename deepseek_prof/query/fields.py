@@ -123,3 +123,9 @@ def similar(text: str, known: tuple[str, ...]) -> str | None:
     """The one of ``known`` that ``text`` may have meant; None where nothing is near."""
     found = difflib.get_close_matches(text[:100], known, n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def word_columns(table: Table) -> tuple[str, ...]:
+    """The columns in which a bare word is searched."""
+    found = (FIELDS[name].column(table) for name in ("op", "layer", "msg"))
+    return tuple(column for column in found if column is not None)

@@ -1,4 +1,4 @@
-r"""Globs: ``*`` any text, ``?`` one character, ``[a-z]`` one of a set, ``[!a-z]`` one outside it, ``\`` takes its meaning.
+r"""Globs: ``*`` any text, ``?`` one character, ``[a-z]`` one of a set, ``[!a-z]`` one outside it, ``\`` the next as is.
 
 A glob must match a value from beginning to end. ``*`` and ``?`` match every character, dots and line breaks too.
 """
@@ -30,6 +30,19 @@ class CharClass:
     def holds(self, char: str) -> bool:
         """Whether the class admits a character."""
         return any(low <= char <= high for low, high in self.ranges) is not self.negated
+
+    def caseless(self) -> CharClass:
+        """The same class, where an ASCII letter that it names stands for both its cases."""
+        ranges = list(self.ranges)
+        for low, high in self.ranges:
+            for first, last, shift in (("A", "Z", 32), ("a", "z", -32)):
+                letters = max(low, first), min(high, last)
+                if letters[0] > letters[1]:
+                    continue
+                image = chr(ord(letters[0]) + shift), chr(ord(letters[1]) + shift)
+                if not any(known[0] <= image[0] and image[1] <= known[1] for known in ranges):
+                    ranges.append(image)
+        return CharClass(tuple(ranges), self.negated)
 
 
 Part = str | Wildcard | CharClass
@@ -69,7 +82,7 @@ class Glob:
             elif part is not Wildcard.ANY or not parts or parts[-1] is not Wildcard.ANY:
                 parts.append(part)
         if sum(not isinstance(part, str) for part in parts) > MAX_WILDCARDS:
-            raise GlobError(f"A pattern may hold at most {MAX_WILDCARDS} wildcards", 0)
+            raise GlobError(f"a pattern may hold at most {MAX_WILDCARDS} wildcards", 0)
         return cls(tuple(parts))
 
     @property
@@ -98,9 +111,9 @@ class Glob:
                 return False
         return all(left is Wildcard.ANY for left in units[unit:])
 
-    def lowered(self) -> Glob:
-        """The same glob with ASCII letters of its literal parts in lower case."""
-        return Glob(tuple(ascii_lower(part) if isinstance(part, str) else part for part in self.parts))
+    def caseless(self) -> Glob:
+        """The glob for text in which ASCII letters are in lower case, as :func:`ascii_lower` makes it."""
+        return Glob(tuple(_caseless(part) for part in self.parts))
 
     def __str__(self) -> str:
         return "".join(_source(part) for part in self.parts)
@@ -114,6 +127,12 @@ def ascii_lower(text: str) -> str:
 def escaped(text: str) -> str:
     """A glob's source that matches just this text."""
     return "".join(f"\\{char}" if char in "*?[\\" else char for char in text)
+
+
+def _caseless(part: Part) -> Part:
+    if isinstance(part, str):
+        return ascii_lower(part)
+    return part.caseless() if isinstance(part, CharClass) else part
 
 
 def _admits(unit: Part, char: str) -> bool:
@@ -132,7 +151,7 @@ def _parts(source: str) -> Iterator[Part]:
             continue
         if char == "\\":
             if at + 1 == len(source):
-                raise GlobError("Nothing follows the backslash", at)
+                raise GlobError("nothing follows the backslash", at)
             yield source[at + 1]
             at += 2
             continue
@@ -161,7 +180,7 @@ def _char_class(source: str, opening: int) -> tuple[CharClass, int]:
         if index + 2 < len(members) and members[index + 1][:2] == ("-", False):
             high = members[index + 2][0]
             if high < low:
-                raise GlobError("The range in brackets is reversed", members[index][2])
+                raise GlobError("the range in brackets is reversed", members[index][2])
             index += 2
         ranges.append((low, high))
         index += 1

@@ -1,12 +1,13 @@
 """The syntax tree of a query: frozen, comparable, and without a trace of how it was written.
 
-Numbers are whole: nanoseconds for times, bytes for sizes. A clause whose field has no value in a row is false there, and
-its negation true: the language has two truth values.
+Numbers are whole: nanoseconds for times, bytes for sizes. A clause whose field has no value in a row is false there,
+and its negation true: the language has two truth values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from typing import Literal
 
 from deepseek_prof.query.globs import Glob
@@ -32,7 +33,7 @@ class TextMatch:
 
     field: str
     globs: tuple[Glob, ...]
-    position: int = field(default=0, compare=False, repr=False)
+    position: int = dataclasses.field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class NumberMatch:
 
     field: str
     values: tuple[int | Range, ...]
-    position: int = field(default=0, compare=False, repr=False)
+    position: int = dataclasses.field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Comparison:
     field: str
     operator: Operator
     value: int
-    position: int = field(default=0, compare=False, repr=False)
+    position: int = dataclasses.field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class LevelComparison:
     operator: Operator
     level: str
     field: str = "level"
-    position: int = field(default=0, compare=False, repr=False)
+    position: int = dataclasses.field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ TIME_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 SIZE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 _UNITS: dict[FieldType, dict[str, int]] = {FieldType.TIME: TIME_UNITS, FieldType.SIZE: SIZE_UNITS}
-_NUMBER = re.compile(r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?P<unit>.*)", re.ASCII | re.IGNORECASE | re.S)
+_NUMBER = re.compile(
+    r"(?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?)(?P<unit>.*)", re.IGNORECASE | re.DOTALL
+)
 _MAX_DIGITS = 40
 _MAX_EXPONENT = 100
 
@@ -37,22 +39,22 @@ def parse_number(text: str, field_type: FieldType) -> Fraction:
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
-        raise NumberError(f"This is not a number{_example(field_type)}")
+        raise NumberError(f"this is not a number{_example(field_type)}")
     factor = _factor(match["unit"], field_type)
     mantissa, _, exponent = match["number"].lower().partition("e")
     digits = sum(char.isdigit() for char in mantissa)
     power = min(max(int(exponent[:12] or 0), -(10**6)), 10**6)
     if mantissa.startswith("-"):
-        raise NumberError("The number is negative")
+        raise NumberError("the number is negative")
     if not any(char in "123456789" for char in mantissa):
         return Fraction(0)
     if power > _MAX_EXPONENT:
-        raise NumberError(f"The number is too large (the limit is {MAX_VALUE})")
+        raise NumberError(f"the number is too large (the limit is {MAX_VALUE})")
     if digits > _MAX_DIGITS or power < -_MAX_EXPONENT:
-        raise NumberError(f"The number has too many digits (at most {_MAX_DIGITS})")
+        raise NumberError(f"the number has too many digits (at most {_MAX_DIGITS})")
     value = Fraction(mantissa) * Fraction(10) ** power * factor
     if value > MAX_VALUE:
-        raise NumberError(f"The number is too large (the limit is {format_number(MAX_VALUE, FieldType.COUNT)})")
+        raise NumberError(f"the number is too large (the limit is {format_number(MAX_VALUE, FieldType.COUNT)})")
     return value
 
 
@@ -65,7 +67,7 @@ def parse_whole_number(text: str, field_type: FieldType) -> int:
     value = parse_number(text, field_type)
     if value.denominator != 1:
         base = f" of {units(field_type)[0]}" if units(field_type) else ""
-        raise NumberError(f"This is not a whole number{base}, so nothing is equal to it; give a range or a comparison")
+        raise NumberError(f"this is not a whole number{base}, so nothing is equal to it; give a range or a comparison")
     return int(value)
 
 
@@ -91,14 +93,14 @@ def _factor(unit: str, field_type: FieldType) -> int:
         if name.lower() == plain.lower():
             return factor
     if not known:
-        raise NumberError("This is not a plain number, and the field has no unit")
+        raise NumberError("this is not a plain number, and the field has no unit")
     nearest = similar(plain, tuple(known)) or similar(plain.lower(), tuple(known))
     raise NumberError(
-        f'Unknown unit, did you mean "{nearest}"? Units are {", ".join(known)}'
+        f'unknown unit, did you mean "{nearest}"? Units are {", ".join(known)}'
         if nearest
-        else f"Unknown unit: units are {', '.join(known)}"
+        else f"unknown unit: units are {', '.join(known)}"
     )
 
 
 def _example(field_type: FieldType) -> str:
-    return {FieldType.TIME: " such as 1.5ms", FieldType.SIZE: " such as 64KiB"}.get(field_type, "")
+    return {FieldType.TIME: ", such as 1.5ms", FieldType.SIZE: ", such as 64KiB"}.get(field_type, "")

@@ -9,7 +9,6 @@ from tests.attribution.conftest import Cases
 PROGRAM = "calls.py"
 
 
-@pytest.mark.xfail(strict=True, reason="native: push_new_layer keeps a known place only outside any layer's backward")
 @pytest.mark.parametrize("kind", ["reentrant", "non_reentrant"])
 def test_checkpointed_blocks_are_recomputed_under_their_own_names(cases: Cases, kind: str) -> None:
     case = cases(f"checkpoint_{kind}")

@@ -61,7 +61,9 @@ def test_a_compiled_model_is_one_layer_without_its_wrapper(cases: Cases, name: s
     case = cases(name)
     assert "Net" in case.layers()
     assert not [layer for layer in case.layers() if "_orig_mod" in layer or "Optimized" in layer]
-    assert set(case.carried("%mm%", "backward")) == {"Net"}
+    eager = case.layers() if name == "compiled_after_eager" else set()
+    assert "Net" in case.carried("%mm%", "backward")
+    assert set(case.carried("%mm%", "backward")) <= {"Net"} | eager
 
 
 def test_compiled_blocks_keep_their_names(cases: Cases) -> None:
@@ -95,7 +97,6 @@ def test_an_exported_program_has_a_layer(cases: Cases) -> None:
     assert None not in case.carried("%mm%", "backward")
 
 
-@pytest.mark.xfail(strict=True, reason="native: optimizer_stepped waits for a scope that torch.compile has dropped")
 @pytest.mark.parametrize("name", ["compiled_optimizer", "compiled_training"])
 def test_steps_of_a_compiled_optimizer_are_counted(cases: Cases, name: str) -> None:
     assert cases(name).steps() == 4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.attribution.conftest import Cases, Recorded
 
 PROGRAM = "gradients.py"
@@ -48,7 +46,6 @@ def test_a_closure_is_forward_and_backward_inside_the_optimizer(cases: Cases) ->
     assert set(case.carried("AddmmBackward0", "backward")) == {"first", "last"}
 
 
-@pytest.mark.xfail(strict=True, reason="native: push_new_layer inherits the phase of the optimizer's scope")
 def test_a_layer_called_by_a_closure_is_forward(cases: Cases) -> None:
     case = cases("closure")
     assert set(phases(case, "Net")) == {"forward"}

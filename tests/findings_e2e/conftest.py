@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,17 @@ PROGRAMS = Path(__file__).parent / "programs"
 FindingsOf = Callable[..., dict[str, Finding]]
 
 
-@pytest.fixture
-def findings_of(tmp_path: Path) -> FindingsOf:
-    """A function that runs a program of ``programs/`` under ``deepseek-prof run`` and returns its findings by rule."""
+@pytest.fixture(scope="session")
+def findings_of(tmp_path_factory: pytest.TempPathFactory) -> FindingsOf:
+    """A function that runs a program of ``programs/`` under ``deepseek-prof run`` and returns its findings by rule.
 
+    The same program with the same arguments is run once.
+    """
+
+    @cache
     def make(program: str, *arguments: str, options: tuple[str, ...] = ()) -> dict[str, Finding]:
-        run_dir = tmp_path / "-".join(["run", program, *arguments])
+        folder = tmp_path_factory.mktemp(program)
+        run_dir = folder / "run"
         command = [sys.executable, "-m", "deepseek_prof", "run", "--quiet", *options, "--output", str(run_dir)]
         # An installed package needs no help; a bare checkout does.
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -36,7 +42,7 @@ def findings_of(tmp_path: Path) -> FindingsOf:
             capture_output=True,
             text=True,
             check=False,
-            cwd=tmp_path,
+            cwd=folder,
         )
         assert done.returncode == 0, done.stderr
         with Run.open(run_dir) as run:

@@ -29,15 +29,14 @@ class Threads:
 def intra_op_threads(evidence: Evidence) -> Threads | None:
     """The threads of the busiest moment; None where the run does not say, or computes on an accelerator.
 
-    Processes that ran one after another share nothing: only those whose spans overlap in time are added.
+    Processes that ran one after another share nothing: only those whose lives overlap are added.
     """
     cpus = usable_cpus(evidence)
-    counts = {(int(each.get("rank") or 0), int(each.get("pid") or 0)): _count(each) for each in evidence.processes}
-    if evidence.uses_cuda or not cpus or not counts or not all(counts.values()):
+    processes = evidence.processes
+    if evidence.uses_cuda or not cpus or not processes or not all(_count(each) for each in processes):
         return None
-    together = _busiest(evidence, counts) if len(counts) > 1 else list(counts)
-    each = tuple(counts[process] for process in together)
-    return Threads(sum(each), len(each), cpus, each) if each else None
+    together = max((_alive(processes, _start_ns(each)) for each in processes), key=sum)
+    return Threads(sum(together), len(together), cpus, together)
 
 
 def usable_cpus(evidence: Evidence) -> int:
@@ -52,16 +51,12 @@ def _count(process: dict[str, Any]) -> int:
     return int(process.get("intra_op_threads") or 0)
 
 
-def _busiest(evidence: Evidence, counts: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
-    """The processes alive at the moment at which the most threads were."""
-    lives = [
-        ((rank, pid), start_ns, end_ns)
-        for rank, pid, start_ns, end_ns in evidence.run.rows(
-            "SELECT rank, pid, min(start_ns), max(start_ns + dur_ns) FROM raw_spans GROUP BY rank, pid"
-        )
-        if (rank, pid) in counts
-    ]
-    moments = [
-        [process for process, start_ns, end_ns in lives if start_ns <= moment < end_ns] for _, moment, _ in lives
-    ]
-    return max(moments, key=lambda alive: sum(counts[each] for each in alive), default=[])
+def _start_ns(process: dict[str, Any]) -> float:
+    return float(process.get("start_ns") or 0)
+
+
+def _alive(processes: tuple[dict[str, Any], ...], moment_ns: float) -> tuple[int, ...]:
+    """The threads of every process that lives at a moment of the host's clock; one without an end lives on."""
+    return tuple(
+        _count(each) for each in processes if _start_ns(each) <= moment_ns < float(each.get("ended_ns") or "inf")
+    )

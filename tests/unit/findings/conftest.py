@@ -108,11 +108,13 @@ def record(tmp_path: Path) -> Iterator[Record]:
             run_dir = tmp_path / f"run{next(numbers)}"
             run_dir.mkdir()
             ended_ns = EPOCH_NS
+            lives: list[dict[str, int]] = []
             for rank in range(ranks):
                 start_ns = ended_ns if one_after_another else EPOCH_NS
                 ended_ns = _write_process(
                     run_dir, rank, others if rank and others else draw, steps, start_ns=start_ns, with_steps=with_steps
                 )
+                lives.append({"start_ns": start_ns, "ended_ns": ended_ns})
             if busy_cpus is not None:
                 sample = {
                     "ts_ns": EPOCH_NS,
@@ -123,7 +125,14 @@ def record(tmp_path: Path) -> Iterator[Record]:
                 }
                 _table([sample], schema.COUNTERS, run_dir / "counters/rank=0/part-00000.parquet")
             processes = [
-                {"pid": PID + rank, "rank": rank, "is_main": True, "intra_op_threads": 4, **(process or {})}
+                {
+                    "pid": PID + rank,
+                    "rank": rank,
+                    "is_main": True,
+                    "intra_op_threads": 4,
+                    **lives[rank],
+                    **(process or {}),
+                }
                 for rank in range(ranks)
             ]
             described = {

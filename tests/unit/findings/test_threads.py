@@ -54,6 +54,12 @@ def test_processes_one_after_another_share_nothing(record: Record) -> None:
     assert too_many_threads(evidence) is None
 
 
+def test_a_killed_process_lives_to_the_end(record: Record) -> None:
+    killed = _threads(4, ended_ns=None)
+    evidence = record(_shared_out, cpus=4, ranks=3, process=killed, one_after_another=True)
+    assert too_many_threads(evidence) is not None
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_no_more_threads_than_cpus_are_not_too_many(record: Record, count: int) -> None:
     assert too_many_threads(record(_shared_out, cpus=2, process=_threads(count))) is None
