@@ -57,7 +57,7 @@ class CharTransformer(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64, help="characters a sample")
     parser.add_argument("--width", type=int, default=128)

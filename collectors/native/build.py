@@ -104,6 +104,7 @@ def ensure_built(python: str | None = None, progress: Callable[[str], None] | No
         with (library.parent / f"{library.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # several ranks start at once: one builds, the others wait
             if not library.exists():
+                _require_tools(found)
                 if progress is not None:
                     progress(f"building the native recorder for torch {found['torch']} (once, about 20 s) …")
                 _build(found, library)
@@ -127,7 +128,8 @@ def require_supported(torch_version: str) -> None:
         raise UnsupportedTorchError(f"torch {torch_version} is too old: deepseek-prof needs torch {oldest} or later")
 
 
-def _build(found: dict[str, Any], library: Path) -> None:
+def _require_tools(found: dict[str, Any]) -> str:
+    """The compiler. Raises RecorderError if it or the headers of Python are missing."""
     cxx = compiler()
     if cxx is None:
         raise RecorderError(
@@ -135,6 +137,11 @@ def _build(found: dict[str, Any], library: Path) -> None:
         )
     if not Path(found["include"], "Python.h").exists():
         raise RecorderError(f"no Python.h in {found['include']}; install the Python headers (python3-dev)")
+    return cxx
+
+
+def _build(found: dict[str, Any], library: Path) -> None:
+    cxx = _require_tools(found)
     root = Path(found["root"])
     flags = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-w", "-DNDEBUG"]
     flags += ["-I", str(root / "include"), "-I", str(root / "include/torch/csrc/api/include"), "-I", found["include"]]

@@ -30,6 +30,7 @@ struct Recorder {
   std::mutex mutex;                      // guards the fields below, never taken per operator
   std::vector<ThreadState*> threads;     // never freed: a thread may record until the process ends
   std::atomic<uint64_t> generation{0};   // 0: not recording; raised by start, stop and fork
+  uint64_t latest = 0;                   // the generation of the present recording, or of the last one
   std::atomic<bool> directory_made{false};
   std::atomic<bool> operators_on{false};
   std::atomic<bool> layers_on{false};
@@ -326,7 +327,8 @@ Statistics totals(Recorder& r) {
   for (const ThreadState* thread : r.threads) {
     sum.events += thread->events.load(std::memory_order_relaxed);
     sum.layers += thread->layers.load(std::memory_order_relaxed);
-    if (thread->generation == r.generation.load()) sum.dropped += thread->segments.dropped();
+    // Asked for after the end too. A thread of an earlier recording has that one's losses.
+    if (thread->generation == r.latest) sum.dropped += thread->segments.dropped();
   }
   sum.threads = static_cast<uint32_t>(r.threads.size());
   sum.contexts = r.tree.size() - 1;
@@ -377,8 +379,7 @@ void begin(Recorder& r, const std::string& directory, const std::string& process
     thread->events.store(0);
     thread->layers.store(0);
   }
-  static std::atomic<uint64_t> next_generation{1};
-  r.generation.store(next_generation++);
+  r.generation.store(++r.latest);
 }
 
 void push_layer_frame(ThreadState* thread, const void* module, uint32_t context) {

@@ -5,6 +5,7 @@ The language itself is described in docs/query.md.
 
 from __future__ import annotations
 
+from deepseek_prof.query.complete import Completion, complete, known_values
 from deepseek_prof.query.evaluate import evaluate
 from deepseek_prof.query.fields import FIELDS, Field, FieldType, Table
 from deepseek_prof.query.parser import parse
@@ -14,13 +15,16 @@ from deepseek_prof.query.sql import CompiledQuery, compile_query, compile_tree
 __all__ = [
     "FIELDS",
     "CompiledQuery",
+    "Completion",
     "Field",
     "FieldType",
     "Table",
     "compile_query",
     "compile_tree",
+    "complete",
     "evaluate",
     "explain",
+    "known_values",
     "parse",
     "quoted",
     "to_text",

@@ -54,7 +54,8 @@ def parse(text: str) -> Node:
     try:
         tree = cast("Node", _grammar().parse(text))
     except PlaceError as error:
-        raise query_error(f"{error.problem}.".replace("?.", "?"), text, error.start, error.end) from None
+        stop = "" if error.problem.endswith("?") else "."
+        raise query_error(error.problem + stop, text, error.start, error.end) from None
     except UnexpectedInput as error:
         raise explained(error, text) from None
     _check_extent(tree)

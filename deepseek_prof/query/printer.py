@@ -69,7 +69,7 @@ def explain(node: Node, indent: int = 0) -> str:
 
 def _value(glob: Glob) -> str:
     source = str(glob)
-    return source if _BARE.fullmatch(source) and source[0] not in "<>=" else _in_quotes(source)
+    return source if _BARE.fullmatch(source) and source[0] not in "<>=:" else _in_quotes(source)
 
 
 def _word(glob: Glob) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class LiveProcess:
         return data if isinstance(data, dict) else {"warnings": [f"{path.name} of process {self.pid} is not an object"]}
 
     def is_alive(self) -> bool:
-        """Whether the process still runs. A zombie does not, nor does a later process with the same number."""
+        """Whether the process may still write. A zombie does not, nor does a later process with the same number."""
+        if "ended_ns" in self.description():
+            return False  # it records no more, even where it runs on, as a notebook does
         try:
             process = psutil.Process(self.pid)
             if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
@@ -115,6 +118,6 @@ def find_processes(live: Path, known: dict[str, LiveProcess]) -> tuple[list[Live
         if not (dash and pid.isascii() and pid.isdecimal() and len(pid) <= 10):
             foreign.append(entry.name)
             continue
-        started = int(start) if start.isascii() and start.isdecimal() and len(start) <= 20 else 0
+        started = int(start, 16) if re.fullmatch("[0-9a-f]{1,16}", start) else 0
         known[entry.name] = LiveProcess(Path(entry.path), int(pid), (started, int(pid)))
     return sorted(known.values(), key=lambda process: process.order), foreign

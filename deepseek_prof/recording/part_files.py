@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ LAST_PART_KEY = b"deepseek_prof.last_part"
 _ENCODINGS = {"start_ns": "DELTA_BINARY_PACKED"}
 _DICTIONARIES = ["tid", "step", "context_id", "shapes", "device", "stream", "bytes", "flops", "dur_ns", "self_ns"]
 _ROW_GROUP_ROWS = 1 << 18
+
+_PLACE = re.compile(r"rank=(\d{1,9})/pid=(\d{1,10})", re.ASCII)
+_LIVE_SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/t\d+-\d+\.seg", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,11 @@ class PartFiles:
     def _load(self) -> None:
         aged: list[tuple[int, str, Part]] = []
         for path in sorted((self._run_dir / "spans").glob("rank=*/pid=*/part-*.parquet")):
-            rank, pid = (int(folder.partition("=")[2]) for folder in path.parts[-3:-1])
+            place = _PLACE.fullmatch("/".join(path.parts[-3:-1]))
+            if place is None:
+                self.damaged.append(f"{path} was not written by deepseek-prof and was left as it is.")
+                continue
+            rank, pid = int(place[1]), int(place[2])
             self._ranks[pid] = rank
             try:
                 metadata = read_footer(path)
@@ -179,7 +187,12 @@ class PartFiles:
         newest = {part.pid: part for part in self.parts}
         for part in newest.values():
             text = (read_footer(self.path(part)).metadata or {}).get(SEGMENTS_KEY, b"[]")
-            yield from (str(name) for name in json.loads(text))
+            try:
+                names = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise RunDamagedError(f"{self.path(part)} is damaged: its list of segments: {error}.") from error
+            # The names are deleted: one from a foreign file must not lead out of live/.
+            yield from (name for name in names if isinstance(name, str) and _LIVE_SEGMENT.fullmatch(name))
 
 
 def read_footer(path: Path) -> pq.FileMetaData:

@@ -148,8 +148,8 @@ def _count_lost(words: UInt64s, good: int, damage: str | None) -> int:
 def _damage_behind(data: bytes, words: UInt64s, committed: int) -> str | None:
     """What is wrong behind the first uncommitted record; that record itself may be half written."""
     rest = words[committed + 1 :]
-    # A wide record is committed after its continuation, which may thus be there alone.
-    if len(rest) and rest[0, 0] == CONTINUATION_START_NS:
+    # A wide record is committed after its continuation, which may thus be there alone, or half written too.
+    if len(rest) and rest[0, 0] <= CONTINUATION_START_NS:
         rest = rest[1:]
     remainder = data[SEGMENT_HEADER.size + len(words) * RECORD.size :]
     if rest.any() or any(remainder):

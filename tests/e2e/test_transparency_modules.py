@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ CUSTOMIZE = """
 def test_existing_sitecustomize_and_usercustomize_run(tmp_path: Path) -> None:
     write_program(tmp_path, CUSTOMIZE, "site/sitecustomize.py")
     base = tmp_path / "userbase"
-    version = f"python{os.sys.version_info.major}.{os.sys.version_info.minor}"  # type: ignore[attr-defined]
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     write_program(tmp_path, CUSTOMIZE, f"userbase/lib/{version}/site-packages/usercustomize.py")
     program = write_program(
         tmp_path,
@@ -127,7 +127,7 @@ def test_classes_of_main_are_pickled(tmp_path: Path) -> None:
         torch.save(net, file)
         file.seek(0)
         print(torch.load(file, weights_only=False)(torch.ones(1, 2)), pickle.loads(pickle.dumps(optimizer)))
-        print(pickle.dumps(torch.nn.Module.__call__), torch.nn.Module.__call__.__qualname__)
+        print(pickle.loads(pickle.dumps(net.__call__))(torch.ones(1, 2)))
         """,
     )
     run_both([program.name], tmp_path).assert_recorded()

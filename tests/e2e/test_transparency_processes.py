@@ -218,7 +218,7 @@ def test_torchrun_with_two_ranks(tmp_path: Path) -> None:
         "train.py",
     )
     torchrun = str(Path(sys.executable).with_name("torchrun"))
-    words = [torchrun, "--nproc-per-node", "2", "--master-port", "0", "train.py"]
+    words = [torchrun, "--standalone", "--nproc-per-node", "2", "train.py"]
     # The launcher's own log lines hold times and ports: only stdout is compared.
     pair = run_both_commands(words, tmp_path)
     assert (pair.recorded.returncode, pair.recorded.stdout) == (pair.bare.returncode, pair.bare.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -37,15 +38,14 @@ def run_words(
     input: bytes | None = None,  # noqa: A002  # as subprocess.run calls it
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end. ``env`` is added to :func:`environment`; without ``input``, stdin is empty."""
-    return subprocess.run(
-        list(words),
-        cwd=cwd,
-        env=environment(env),
-        input=input or b"",
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(list(words), cwd=cwd, env=environment(env), start_new_session=True, **pipes) as process:
+        try:
+            stdout, stderr = process.communicate(input or b"", TIMEOUT_S)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # what it started must not outlive a failed test
+            raise
+    return subprocess.CompletedProcess(list(words), process.returncode, stdout, stderr)
 
 
 def run_cli(

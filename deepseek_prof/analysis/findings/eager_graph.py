@@ -15,7 +15,7 @@ _PHASES = frozenset({"forward", "backward"})
 
 
 def eager_graph(evidence: Evidence) -> Finding | None:
-    """Three and more element-wise, activation, norm and softmax operators in a row take a fifth of a typical step.
+    """Three and more element-wise, activation, norm and softmax operators in a row take a fifth of the step.
 
     Operators below 5 µs are left to the rule on small operators; nothing is said of a program that compiles.
     """
@@ -24,17 +24,17 @@ def eager_graph(evidence: Evidence) -> Finding | None:
         return None
     # One or two between matrix products leave a compiler little to join.
     long = [each for each in chains(evidence, step, _PHASES, SMALL_NS) if each.length >= MIN_CHAIN]
-    whole_ns = max(1, step.dur_ns)
-    share = min(1.0, sum(each.self_ns for each in long) / whole_ns)
+    whole_ns = evidence.wall_ns / evidence.steps
+    share = min(1.0, sum(each.dur_ns for each in long) / whole_ns)
     if share < MIN_SHARE:
         return None
-    places: dict[str, int] = {}
+    places: dict[str, float] = {}
     for each in long:
         place = f"{each.block or 'outside layers'} {each.phase}"
-        places[place] = places.get(place, 0) + each.self_ns
+        places[place] = places.get(place, 0.0) + each.dur_ns
     slowest = sorted(places, key=lambda place: -places[place])
     # A fused chain of n operators goes over memory once instead of n times: (n - 1) / n of its time at most.
-    gain_high = min(1.0, sum(each.self_ns * (each.length - 1) / each.length for each in long) / whole_ns)
+    gain_high = min(1.0, sum(each.dur_ns * (each.length - 1) / each.length for each in long) / whole_ns)
     return Finding(
         rule="eager-graph",
         title=f"Memory-bound operator chains take {percent(share)} of the step in eager mode",

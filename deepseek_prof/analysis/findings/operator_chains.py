@@ -22,33 +22,43 @@ class Chain:
     """The layer around the layers of its longest operator; empty outside layers."""
     phase: str
     length: int
-    self_ns: int
+    dur_ns: float
+    """Of mean calls: one step alone may have been interrupted anywhere."""
 
 
 def chains(evidence: Evidence, step: Step, phases: frozenset[str], least_ns: int) -> Iterator[Chain]:
     """The chains of ``step`` in order of time, single operators included, without operators below ``least_ns``."""
     calls = {each.context_id: each for each in evidence.calls if each.kind == "op"}
+    # What batch_norm calls for itself is batch_norm, not one more operator in the row.
+    nested = {
+        context_id
+        for context_id, each in calls.items()
+        if any(around.kind == "op" and around.type in JOINABLE for around in evidence.above(each))
+    }
     threads = driving_threads(evidence, step)
-    pending: list[tuple[Calls, int]] = []
-    for tid, context_id, self_ns in evidence.run.rows(
-        "SELECT tid, context_id, self_ns FROM raw_spans WHERE rank = ? AND pid = ? AND step = ? ORDER BY start_ns",
+    pending: list[Calls] = []
+    for tid, context_id in evidence.run.rows(
+        "SELECT tid, context_id FROM raw_spans WHERE rank = ? AND pid = ? AND step = ? ORDER BY start_ns",
         (step.rank, step.pid, step.step),
     ):
         each = calls.get(context_id)
-        if each is None or tid not in threads:
+        if each is None or tid not in threads or context_id in nested:
             continue
         joinable = each.type in JOINABLE and each.phase in phases
-        if pending and (each.phase != pending[-1][0].phase or not (joinable or each.type in _NEUTRAL)):
+        if pending and (each.phase != pending[-1].phase or not (joinable or each.type in _NEUTRAL)):
             yield _chain(pending)
             pending = []
-        if joinable and self_ns >= least_ns:
-            pending.append((each, self_ns))
+        if joinable and _mean_ns(each) >= least_ns:
+            pending.append(each)
     if pending:
         yield _chain(pending)
 
 
-def _chain(members: list[tuple[Calls, int]]) -> Chain:
-    longest = max(members, key=lambda member: member[1])[0]
-    layer = longest.layer or ""
+def _mean_ns(calls: Calls) -> float:
+    return calls.dur_ns / calls.count
+
+
+def _chain(members: list[Calls]) -> Chain:
+    layer = max(members, key=_mean_ns).layer or ""
     # A block's norm and activation are neighbours, though each is a module of its own.
-    return Chain(layer.rpartition(".")[0] or layer, longest.phase, len(members), sum(ns for _, ns in members))
+    return Chain(layer.rpartition(".")[0] or layer, members[0].phase, len(members), sum(map(_mean_ns, members)))

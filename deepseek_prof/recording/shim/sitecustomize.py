@@ -41,6 +41,12 @@ class _TorchLoader:
         _attach()
 
 
+# Python leaves its own import machinery out of a traceback by this name: a torch that fails to import fails as bare.
+_TorchLoader.exec_module.__code__ = _TorchLoader.exec_module.__code__.replace(
+    co_filename="<frozen importlib._bootstrap_external>"
+)
+
+
 class _TorchFinder:
     """Meta path finder: notices the import of torch once, and finds our own package for the child's half."""
 

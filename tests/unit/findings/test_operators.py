@@ -94,6 +94,16 @@ def test_other_operators_are_no_chain(record: Record, draw: Draw) -> None:
     assert eager_graph(record(draw)) is None
 
 
+def test_what_an_operator_calls_for_itself_is_no_chain(record: Record) -> None:
+    def draw(step: StepTemplate, _: int) -> None:
+        with step.span("aten::batch_norm", Kind.OP, Phase.FORWARD, "norm"):
+            operator(step, "aten::native_batch_norm", 100)
+        with step.span("aten::relu", Kind.OP, Phase.FORWARD, "act"):
+            operator(step, "aten::clamp_min", 100)
+
+    assert eager_graph(record(draw)) is None
+
+
 def test_a_new_phase_ends_a_chain(record: Record) -> None:
     def draw(step: StepTemplate, _: int) -> None:
         operator(step, "aten::add", 100, times=2)
