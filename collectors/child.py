@@ -101,6 +101,15 @@ class Attachment:
             fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps(self.description))
             fresh.replace(path)
+        except OSError:
+            self._overwrite(path)
+
+    def _overwrite(self, path: Path) -> None:
+        """On a full disk, what was lost is told in the space that the file has already."""
+        try:
+            with path.open("r+") as file:
+                file.write(json.dumps(self.description))
+                file.truncate()
         except OSError as error:
             # A full disk or a removed run directory: the program goes on, the parent knows what it had.
             self.description.setdefault("warnings", []).append(f"process.json not written: {error}")

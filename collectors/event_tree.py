@@ -28,6 +28,7 @@ class Event:
     sequence: int = -1
     forward_thread: int = 0
     is_user: bool = False
+    is_backward: bool = False
 
 
 @dataclass
@@ -95,7 +96,7 @@ class EventTree:
             return _Open(event, context, context, phase)
         if name == BACKWARD_EVENT:
             kind, phase, name = Kind.PHASE, Phase.BACKWARD, "backward"
-        elif event.forward_thread or name.startswith(EVALUATE_PREFIX):
+        elif event.is_backward or event.forward_thread or name.startswith(EVALUATE_PREFIX):
             kind, phase = Kind.AUTOGRAD, Phase.BACKWARD
             owner = self._sequences.get((event.forward_thread, sequence), 0)
             if owner and not (parent and parent.event.forward_thread):

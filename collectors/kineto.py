@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deepseek_prof.collectors.child import ChildSettings
 
 _WINDOW_NS = 500_000_000
-_USER_SCOPE = 7  # at::RecordScope::USER_SCOPE
+_BACKWARD_SCOPE, _USER_SCOPE = 1, 7  # of at::RecordScope
 _OWN_EVENTS = "profiler::_record_function"
 
 
@@ -116,6 +116,7 @@ class KinetoRecorder:
                 event.sequence_nr(),
                 event.fwd_thread_id(),
                 event.scope() == _USER_SCOPE,
+                event.scope() == _BACKWARD_SCOPE,
             )
             for event in result.events()
             if not event.name().startswith(_OWN_EVENTS)

@@ -11,6 +11,7 @@ import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
+from deepseek_prof.collectors.tracebacks import leave_out_wrapper
 
 # How a module's frame is named; the values of LayerName in native/recorder.h.
 BELOW_PARENT, ROOT, TRANSPARENT = 0, 1, 2
@@ -169,12 +170,17 @@ def install_layers(push: Callable[[torch.nn.Module], bool], pop: Callable[[], No
 
     @passes_through
     def __call__(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # it stands in for it
-        if is_compiling() or not push(self):  # traced by Dynamo: no frame, and so no graph break
+        if is_compiling():  # traced by Dynamo: no frame, and so no graph break
             return original(self, *args, **kwargs)
+        pushed = push(self)
         try:
             return original(self, *args, **kwargs)
+        except BaseException as error:
+            leave_out_wrapper(error)
+            raise
         finally:
-            pop()
+            if pushed:
+                pop()
 
     _original, _installed = original, __call__
     torch.nn.Module.__call__ = __call__  # type: ignore[method-assign]  # the point of this function

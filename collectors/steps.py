@@ -10,6 +10,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
+from deepseek_prof.collectors.tracebacks import leave_out_wrapper
 
 _undo: list[Callable[[], None]] = []
 
@@ -137,7 +138,11 @@ def _wrap(home: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..
 def _after(original: Callable[..., Any], then: Callable[[], None]) -> Callable[..., Any]:
     @passes_through
     def call(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            leave_out_wrapper(error)
+            raise
         then()
         return result
 
@@ -148,7 +153,11 @@ def _before(original: Callable[..., Any], first: Callable[[], None]) -> Callable
     @passes_through
     def call(*args: Any, **kwargs: Any) -> Any:
         first()
-        return original(*args, **kwargs)
+        try:
+            return original(*args, **kwargs)
+        except BaseException as error:
+            leave_out_wrapper(error)
+            raise
 
     return call
 
@@ -163,6 +172,9 @@ def _backward(original: Callable[..., Any], sink: StepSink) -> Callable[..., Any
         sink.push_backward()
         try:
             return original(*args, **kwargs)
+        except BaseException as error:
+            leave_out_wrapper(error)
+            raise
         finally:
             sink.pop_phase()
 

@@ -47,7 +47,7 @@ class LoadedRun:
 
         compiled = compile_query(query or "")
         statement = f"select * from spans where {compiled.sql} order by start_ns"  # values are parameters
-        return self._run.connection.execute(statement, list(compiled.params)).to_arrow_table()
+        return self._run.table(statement, compiled.params)
 
     def top(self, by: str = "op", query: str | None = None, sort: str = "self", limit: int | None = 20) -> TopTable:
         """Time by ``op``, ``layer``, ``type``, ``phase``, ``step``, ``thread`` or ``context``; durations in ns."""

@@ -7,6 +7,7 @@
     │   ├── QueryError           2   a filter expression does not parse
     │   └── RunNotFoundError     2   no such run
     ├── RunDamagedError          3   a run directory holds bytes that are not ours, or an unknown schema
+    ├── TraceFileError           3   a file to import is no trace, or none of it can be read
     ├── OutputError              4   the output folder cannot be written, or exists
     └── RecorderError            5   the recorder cannot be built or loaded
         └── UnsupportedTorchError 5  the program's torch is too old
@@ -48,6 +49,12 @@ class RunNotFoundError(UsageError):
 
 class RunDamagedError(DeepseekProfError):
     """A file of the run directory is damaged, foreign, or of an unknown schema version."""
+
+    exit_status = 3
+
+
+class TraceFileError(DeepseekProfError):
+    """A file that is to be imported is no trace, or cannot be read."""
 
     exit_status = 3
 

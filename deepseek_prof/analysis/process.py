@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from deepseek_prof.analysis.results import Dropped, MemoryStat, Overhead
@@ -12,7 +13,7 @@ def memory_stats(run: Run) -> tuple[MemoryStat, ...]:
     """First, peak and last of the ``rss`` counters, by rank and device."""
     rows = run.rows(
         "SELECT rank, device, arg_min(value, ts_ns), max(value), arg_max(value, ts_ns) FROM counters "
-        "WHERE lower(name) IN ('rss', 'rss_bytes') GROUP BY rank, device ORDER BY rank, device"
+        "WHERE lower(name) IN ('rss', 'rss_bytes') AND isfinite(value) GROUP BY rank, device ORDER BY rank, device"
     )
     return tuple(
         MemoryStat(rank, device or "cpu", int(first), int(peak), int(last)) for rank, device, first, peak, last in rows
@@ -45,7 +46,7 @@ def recorder_overhead(run: Run) -> Overhead | None:
 
 def dropped_spans(run: Run) -> tuple[Dropped, ...]:
     """What ``run.json`` says was dropped; a process's own count where the list does not name the process."""
-    listed = [each for each in run.info.get("dropped") or [] if isinstance(each, dict)]
+    listed = [each for each in run.listed("dropped") if isinstance(each, dict)]
     found = [
         Dropped(int(_number(each.get("pid"))), str(each.get("reason") or ""), int(_number(each.get("spans"))))
         for each in listed
@@ -60,4 +61,6 @@ def dropped_spans(run: Run) -> tuple[Dropped, ...]:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        return 0.0
+    return float(value)

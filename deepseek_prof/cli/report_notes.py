@@ -87,7 +87,7 @@ def _dropped(summary: Summary) -> str:
 
 
 def _warnings(run: Run) -> str:
-    found = [str(text) for text in run.info.get("warnings") or []]
+    found = [str(text) for text in run.listed("warnings")]
     for process in run.processes:
         found += [str(text) for text in process.get("warnings") or []]
     unique = list(dict.fromkeys(found))

@@ -56,17 +56,20 @@ def write_parquet(path: Path, table: pa.Table, metadata: dict[bytes, bytes] | No
     temporary = path.with_name(f".{path.name}.tmp")
     is_spans = "start_ns" in table.schema.names
     try:
-        pq.write_table(
-            table.replace_schema_metadata(metadata),
+        with pq.ParquetWriter(
             temporary,
+            table.schema.remove_metadata(),
             compression="zstd",
             compression_level=1,
             use_dictionary=_DICTIONARIES if is_spans else True,
             column_encoding=_ENCODINGS if is_spans else None,
-            row_group_size=_ROW_GROUP_ROWS,
-            # Without Arrow's own schema in the footer a dictionary column is plain text to every reader.
+            # Without Arrow's own schema in the footer a dictionary column is plain text to every reader. The schema's
+            # metadata would go with it, so ours is added by itself.
             store_schema=False,
-        )
+        ) as writer:
+            writer.write_table(table.replace_schema_metadata(None), row_group_size=_ROW_GROUP_ROWS)
+            if metadata is not None:
+                writer.add_key_value_metadata(metadata)
         size = temporary.stat().st_size
         temporary.replace(path)
     finally:
@@ -184,7 +187,7 @@ class PartFiles:
 
     def converted_segments(self) -> Iterator[str]:
         """The live files that the newest part of each process holds: a crash may have left them undeleted."""
-        newest = {part.pid: part for part in self.parts}
+        newest = {part.pid: part for part in sorted(self.parts, key=lambda part: part.number)}
         for part in newest.values():
             text = (read_footer(self.path(part)).metadata or {}).get(SEGMENTS_KEY, b"[]")
             try:
@@ -192,7 +195,8 @@ class PartFiles:
             except (ValueError, RecursionError) as error:
                 raise RunDamagedError(f"{self.path(part)} is damaged: its list of segments: {error}.") from error
             # The names are deleted: one from a foreign file must not lead out of live/.
-            yield from (name for name in names if isinstance(name, str) and _LIVE_SEGMENT.fullmatch(name))
+            if isinstance(names, list):
+                yield from (name for name in names if isinstance(name, str) and _LIVE_SEGMENT.fullmatch(name))
 
 
 def read_footer(path: Path) -> pq.FileMetaData:

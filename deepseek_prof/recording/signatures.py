@@ -46,7 +46,8 @@ _DTYPES = {
     "Float8_e4m3fnuz": ("float8_e4m3fnuz", 1),
 }
 _ELEMENT_BYTES = dict(_DTYPES.values())
-_TENSOR = re.compile(r"(\w+)\[(\d+(?:,\d+)*)?\]")
+_TENSOR = re.compile(r"(\w+)\[(\d{1,19}(?:,\d{1,19})*)?\]", re.ASCII)
+_NUMBERS = re.compile(r"(\d{1,19}(,\d{1,19})*)?", re.ASCII)
 _MAX_INT64 = (1 << 63) - 1
 
 Shape: TypeAlias = tuple[int, ...]
@@ -104,7 +105,7 @@ def parse_signature(text: str) -> Signature | None:
     attributes = {}
     for attribute in attribute_texts:
         name, equals, values = attribute.partition("=")
-        if not equals or re.fullmatch(r"(\d+(,\d+)*)?", values) is None:
+        if not equals or _NUMBERS.fullmatch(values) is None:
             return None
         attributes[name] = _integers(values)
     return Signature(tuple(tensors), attributes)
@@ -127,8 +128,8 @@ def flops(name: str, signature: Signature) -> int | None:
     shapes = [() if tensor is None else tensor.shape for tensor in signature.tensors]
     try:
         count = formula(shapes, signature.attributes)
-    except (IndexError, ValueError):
-        return None  # fewer tensors or dimensions than the operator takes: another overload
+    except (IndexError, ValueError, ZeroDivisionError):
+        return None  # not the tensors or attributes that the operator takes: another overload
     return count if count is not None and 0 <= count <= _MAX_INT64 else None
 
 
@@ -184,15 +185,17 @@ def _convolution(shapes: Sequence[Shape], attributes: dict[str, Shape]) -> int |
         _per_dimension(attributes.get(name, default), spatial)
         for name, default in (("stride", ()), ("padding", (0,)), ("dilation", (1,)))
     )
-    outputs = prod(
+    outputs = [
         (size + 2 * pad - spread * (kernel - 1) - 1) // step + 1
         for size, pad, spread, kernel, step in zip(
             source[-spatial:], padding, dilation, weight[2:], stride, strict=True
         )
-    )
+    ]
+    if min(outputs) < 0:
+        return None
     batch = source[0] if len(source) == spatial + 2 else 1
     # A weight is [C_out, C_in / groups, *kernel].
-    return 2 * batch * outputs * prod(weight)
+    return 2 * batch * prod(outputs) * prod(weight)
 
 
 def _per_dimension(values: Shape, dimensions: int) -> Shape:

@@ -87,6 +87,15 @@ def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
     }
 
 
+def _losses(content: dict[str, Any]) -> list[str]:
+    """A line for each entry of ``dropped`` in ``run.json``."""
+    entries = [each for each in content.get("dropped") or [] if isinstance(each, dict)]
+    return [
+        f"{int(each.get('spans') or 0):,} spans of process {each.get('pid')} are missing: {each.get('reason')}"
+        for each in entries
+    ]
+
+
 class _Background:
     """A thread that converts and samples until the command has ended."""
 
@@ -132,7 +141,7 @@ class _Background:
             spans=int((content.get("spans") or {}).get("count") or 0),
             steps=max((int(each.get("steps") or 0) for each in processes), default=0),
             processes=len(processes),
-            warnings=tuple(str(text) for text in content.get("warnings") or []),
+            warnings=(*(str(text) for text in content.get("warnings") or []), *_losses(content)),
             complete=complete,
         )
 

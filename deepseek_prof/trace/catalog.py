@@ -13,6 +13,7 @@ from deepseek_prof.errors import RunNotFoundError
 RUNS_FOLDER = ".deepseek-prof"
 LATEST = "latest"
 RUN_FILE = "run.json"
+_SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,26 @@ def default_root() -> Path:
 
 def is_run(path: Path) -> bool:
     """Whether ``path`` is a run directory: it holds a ``run.json``."""
-    return (path / RUN_FILE).is_file()
+    try:
+        return (path / RUN_FILE).is_file()
+    except OSError:  # a folder of others, or a text longer than any path
+        return False
 
 
 def list_runs(root: Path | None = None) -> list[RunEntry]:
-    """The runs directly below ``root`` (default: ``.deepseek-prof`` here), newest first; damaged ones too."""
+    """The runs directly below ``root`` (default: ``.deepseek-prof`` here), newest first; damaged ones too.
+
+    Raises:
+        RunNotFoundError: the folder is there but cannot be read.
+    """
     folder = default_root() if root is None else root
-    if not folder.is_dir():
+    try:
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    entries = [read_entry(path) for path in folder.iterdir() if not path.is_symlink() and is_run(path)]
+    except OSError as error:
+        raise RunNotFoundError(f"{folder} cannot be read: {error.strerror}") from error
+    entries = [read_entry(path) for path in paths if not path.is_symlink() and is_run(path)]
     return sorted(entries, key=lambda entry: (entry.created_ns, entry.path.name), reverse=True)
 
 
@@ -105,10 +117,17 @@ def resolve_run(name_or_path: str | None = None, root: Path | None = None) -> Pa
         return runs[0].path
     if Path(text).is_dir():
         raise RunNotFoundError(f"{text} is not a run: it holds no {RUN_FILE}.")
-    names = [entry.name for entry in runs] + [entry.path.name for entry in runs]
+    names = list(dict.fromkeys([entry.name for entry in runs] + [entry.path.name for entry in runs]))
     close = difflib.get_close_matches(text, names, n=1)
-    hint = f" Did you mean {close[0]}?" if close else " See: deepseek-prof runs"
-    raise RunNotFoundError(f"No run called {text!r} here or in {folder}.{hint}")
+    hint = f"Did you mean {close[0]}?" if close else _there_are([entry.name for entry in runs])
+    raise RunNotFoundError(f"No run called {text!r} here or in {folder}. {hint}")
+
+
+def _there_are(names: list[str]) -> str:
+    if not names:
+        return "Record one first: deepseek-prof run train.py"
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return f"There are: {', '.join(names[:_SHOWN_NAMES])}{more}."
 
 
 def _find(text: str, root: Path | None) -> Path | None:
@@ -116,12 +135,9 @@ def _find(text: str, root: Path | None) -> Path | None:
     if not text or "\0" in text:
         return None
     folder = default_root() if root is None else root
-    try:
-        for candidate in (Path(text), folder / text):
-            if is_run(candidate):
-                return candidate
-    except OSError:  # a query may be longer than any path
-        return None
+    for candidate in (Path(text), folder / text):
+        if is_run(candidate):
+            return candidate
     return next((entry.path for entry in list_runs(folder) if entry.name == text), None)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.trace.run_file import read_run_file
-from deepseek_prof.trace.views import create_views, damaged_file, span_files
+from deepseek_prof.trace.views import create_views, damaged_file, run_files
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
+_T = TypeVar("_T")
 _MAX_THREADS = 4
 
 
@@ -28,6 +31,16 @@ class Condition(Protocol):
     @property
     def params(self) -> Sequence[Any]:
         """One value for every ``?``."""
+
+
+def _check_complete(path: Path, info: Mapping[str, Any]) -> None:
+    """Raise RunDamagedError where ``run.json`` counts spans and not one file of them is there."""
+    spans = info.get("spans")
+    count = spans.get("count") if isinstance(spans, dict) else None
+    if not isinstance(count, int) or count <= 0 or info.get("status") == "running":
+        return
+    if not any(folder in ("spans", "sums") for folder, _ in run_files(path)):
+        raise RunDamagedError(f"{path / 'spans'} holds no spans, but run.json counts {count:,}: they were removed.")
 
 
 class Run:
@@ -65,6 +78,7 @@ class Run:
         )
         try:
             create_views(connection, path)
+            _check_complete(path, info)
         except BaseException:
             connection.close()
             raise
@@ -78,7 +92,12 @@ class Run:
     @property
     def processes(self) -> list[dict[str, Any]]:
         """The profiled processes as ``run.json`` lists them."""
-        return [each for each in self.info.get("processes") or [] if isinstance(each, dict)]
+        return [each for each in self.listed("processes") if isinstance(each, dict)]
+
+    def listed(self, key: str) -> list[Any]:
+        """A list of ``run.json``; empty where the file holds anything else under ``key``."""
+        found = self.info.get(key)
+        return found if isinstance(found, list) else []
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query, with ``?`` parameters.
@@ -86,12 +105,23 @@ class Run:
         Raises:
             RunDamagedError: a file turned out to be damaged while it was read; names the file.
         """
+        return self._read(lambda: self.connection.execute(sql, list(params)).fetchall())
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        """The rows of a query as an Arrow table.
+
+        Raises:
+            RunDamagedError: a file turned out to be damaged while it was read; names the file.
+        """
+        return self._read(lambda: self.connection.sql(sql, params=list(params)).to_arrow_table())
+
+    def _read(self, fetch: Callable[[], _T]) -> _T:
         import duckdb
 
         try:
-            return self.connection.execute(sql, list(params)).fetchall()
+            return fetch()
         except duckdb.Error as error:
-            found = damaged_file(self.connection, self.path, list(span_files(self.path)))
+            found = damaged_file(self.connection, self.path, [file for _, file in run_files(self.path)])
             if found is None:
                 raise
             raise found from error

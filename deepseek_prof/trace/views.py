@@ -77,22 +77,30 @@ def create_views(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
     Raises:
         RunDamagedError: a Parquet file is not readable or has other columns; names the file.
     """
-    _create(connection, run_dir, "spans", "raw_spans", "VIEW")
-    _create(connection, run_dir, "contexts", "process_contexts", "TABLE")
+    recorded = _create(connection, run_dir, "spans", "raw_spans", "VIEW")
+    named = _create(connection, run_dir, "contexts", "process_contexts", "TABLE")
+    for rank, pid in sorted(recorded - named):
+        folder = f"rank={rank}/pid={pid}"
+        raise RunDamagedError(
+            f"{run_dir / 'contexts' / folder}.parquet is missing: without it the spans of process {pid} have no names. "
+            f"Move {run_dir / 'spans' / folder} away to read the rest of the run, or record it again."
+        )
     _create(connection, run_dir, "sums", "raw_sums", "TABLE")
     _create(connection, run_dir, "counters", "raw_counters", "VIEW")
     connection.execute(_JOINED)
 
 
-def _create(connection: duckdb.DuckDBPyConnection, run_dir: Path, folder: str, name: str, what: str) -> None:
+def _create(
+    connection: duckdb.DuckDBPyConnection, run_dir: Path, folder: str, name: str, what: str
+) -> set[tuple[int, int]]:
+    """Create one view or table; returns the (rank, pid) of which there are files."""
     import duckdb
 
     columns = _COLUMNS[folder]
     groups: dict[tuple[int, int], list[Path]] = {}
-    for path in sorted((run_dir / folder).rglob("*.parquet")):
-        if not path.name.startswith("."):
-            _check_magic(path)
-            groups.setdefault(_partition(path, run_dir), []).append(path)
+    for path in _parquet_files(run_dir / folder):
+        _check_magic(path)
+        groups.setdefault(_partition(path, run_dir), []).append(path)
     names = ", ".join(f'"{column}"' for column in columns)
     parts = [
         f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths)}"
@@ -107,6 +115,7 @@ def _create(connection: duckdb.DuckDBPyConnection, run_dir: Path, folder: str, n
         raise damaged_file(connection, run_dir, paths, names) or RunDamagedError(
             f"{run_dir / folder} cannot be read: {error}"
         ) from error
+    return set(groups)
 
 
 def _read_parquet(paths: list[Path]) -> str:
@@ -162,10 +171,14 @@ def damaged_file(
     return None
 
 
-def span_files(run_dir: Path) -> Iterator[Path]:
-    """All Parquet files of a run, in a stable order."""
+def run_files(run_dir: Path) -> Iterator[tuple[str, Path]]:
+    """All Parquet files of a run with the folder of the run that they are in, in a stable order."""
     for folder in _COLUMNS:
-        yield from (path for path in sorted((run_dir / folder).rglob("*.parquet")) if not path.name.startswith("."))
+        yield from ((folder, path) for path in _parquet_files(run_dir / folder))
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith(".")]
 
 
 _ADVICE = "Move that file away to read the rest of the run, or record it again."

@@ -1,4 +1,4 @@
-"""A disk that fills up during a recording: the program runs on, the run says what is missing, recovery saves the rest."""
+"""A disk that fills up while we record: the program runs on, the run says what is missing, the rest is recovered."""
 
 from __future__ import annotations
 
@@ -70,8 +70,10 @@ def small_disk() -> None:
 def test_program_runs_on_and_the_run_says_what_is_missing(tmp_path: Path) -> None:
     program = write_program(tmp_path, FILLS)
     # After the program: what a user sees, then room again, the recovery, and the run carried out of the namespace.
-    script = '"$@"; status=$?; cp disk/run/run.json before.json; rm disk/filler; ' + (
-        f"{' '.join(cli_command('recover', 'disk/run'))} >&2 || exit 99; cp -r disk/run run; exit $status"
+    recover = " ".join(cli_command("recover", "disk/run"))
+    script = (
+        '"$@"; status=$?; cp disk/run/run.json before.json; rm disk/filler; '
+        f"{recover} >&2 || exit 99; cp -r disk/run run; exit $status"
     )
     words = cli_command("run", "--output", "disk/run", str(program), "disk/filler")
     done = _on_disk(SMALLEST_FREE_BYTES + (8 << 20), tmp_path, script, *words)

@@ -14,7 +14,6 @@ from tests.support.recording import (
     run_both,
     run_both_commands,
     warnings_in,
-    without_narration,
     write_program,
 )
 
@@ -41,10 +40,7 @@ def _damaged(cache: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def _assert_kineto_steps_in(folder: Path, env: dict[str, str]) -> None:
     program = write_program(folder, PROGRAM)
     pair = run_both([program.name], folder, env=env)
-    assert (pair.recorded.returncode, pair.recorded.stdout) == (pair.bare.returncode, pair.bare.stdout)
-    # Kineto's own lines, which torch.profiler prints just so.
-    rest = [line for line in without_narration(pair.recorded.stderr).splitlines() if not line.startswith(b"USDT:")]
-    assert rest == pair.bare.stderr.splitlines()
+    pair.assert_same()
     warnings = warnings_in(pair.recorded.stderr)
     assert warnings[0].endswith("recording with kineto instead"), pair.recorded.stderr.decode()
     assert len(warnings) == len(set(warnings))

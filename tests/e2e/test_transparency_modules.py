@@ -95,7 +95,8 @@ def test_torch_is_imported_first_by_another_module_or_reloaded(tmp_path: Path) -
         import importlib.util, sys
         print(importlib.util.find_spec("torch").name, "torch" in sys.modules)
         import helper, torch
-        print(helper.F.relu(torch.ones(2)), type(torch.__spec__.loader).__name__, torch.__spec__.origin == torch.__file__)
+        print(helper.F.relu(torch.ones(2)), type(torch.__spec__.loader).__name__)
+        print(torch.__spec__.origin == torch.__file__)
         print(torch.__loader__.get_source("torch")[:3])
         """,
     )

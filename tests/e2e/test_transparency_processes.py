@@ -189,7 +189,8 @@ def test_grandchildren_keep_the_users_python_path(tmp_path: Path) -> None:
         tmp_path,
         """
         import subprocess, sys
-        done = subprocess.run([sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, 'b.py'])"])
+        code = "import subprocess, sys; subprocess.run([sys.executable, 'b.py'])"
+        done = subprocess.run([sys.executable, "-c", code])
         sys.exit(done.returncode)
         """,
     )

@@ -46,7 +46,7 @@ def _on_terminal(words: list[str], folder: Path, *keys: bytes) -> tuple[bytes, i
     with Terminal(words, folder, environment()) as terminal:
         for prompt, key in zip(keys[::2], keys[1::2], strict=True):
             terminal.wait_for(prompt)
-            terminal.type(key)
+            terminal.press(key)
         return terminal.end()
 
 

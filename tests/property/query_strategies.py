@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
 from hypothesis import strategies as st
 
-from deepseek_prof.query.fields import FIELDS, LEVELS, FieldType
+from deepseek_prof.query.fields import FIELDS, LEVELS, FieldType, Table
 from deepseek_prof.query.globs import CharClass, Glob, Part, Wildcard
 from deepseek_prof.query.tree import (
     And,
@@ -22,7 +25,7 @@ from deepseek_prof.query.tree import (
 OPERATORS = (">", ">=", "<", "<=")
 
 # Few letters, so that globs meet names, and each sign with a meaning in the language, in SQL, LIKE or a regex.
-ALPHABET = "abAB:.01 '\"\\*?[]!^-%_$;(),|{}+\n\x00\x1bßéİK\u0131\u212a漢😀"
+ALPHABET = "abAB:.01 '\"\\*?[]!^-%_$;(),|{}+<>=\n\x00\x1bßéİK\u0131\u212a漢😀"
 characters = st.one_of(st.sampled_from("ab.:"), st.sampled_from(ALPHABET))
 texts = st.text(characters, max_size=6)
 names = st.one_of(
@@ -99,6 +102,73 @@ trees: st.SearchStrategy[Node] = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@dataclass
+class _Mentioned:
+    """The globs, numbers and choices of a tree, by field; a word's stand under each field that it is searched in."""
+
+    globs: dict[str, list[Glob]] = field(default_factory=dict)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+
+    def visit(self, node: Node) -> None:
+        """Collect what a tree mentions."""
+        if isinstance(node, Not):
+            self.visit(node.operand)
+        elif isinstance(node, And | Or):
+            for part in node.operands:
+                self.visit(part)
+        elif isinstance(node, Word):
+            for name in ("op", "layer", "msg", "event"):
+                self.globs.setdefault(name, []).append(node.glob)
+        elif isinstance(node, TextMatch):
+            self.globs.setdefault(node.field, []).extend(node.globs)
+        elif isinstance(node, Comparison):
+            self.numbers.setdefault(node.field, []).append(node.value)
+        elif isinstance(node, NumberMatch):
+            for value in node.values:
+                ends = (value.first, value.last) if isinstance(value, Range) else (value,)
+                self.numbers.setdefault(node.field, []).extend(end for end in ends if end is not None)
+
+
+@st.composite
+def instances(draw: st.DrawFn, glob: Glob) -> str:
+    """A text that the glob matches, or nearly."""
+    found = ""
+    for part in glob.parts:
+        if isinstance(part, str):
+            found += draw(st.sampled_from([part, part, part.swapcase()]))
+        elif isinstance(part, CharClass):
+            low, high = draw(st.sampled_from(part.ranges))
+            found += draw(st.sampled_from([low, high])) if not part.negated else draw(characters)
+        elif part is Wildcard.ANY:
+            found += draw(st.sampled_from(["", "\n", "b", "a.b", "::"]))
+        else:
+            found += draw(st.sampled_from(["\n", "a", "é", "😀"]))
+    return draw(st.sampled_from(["", "", "aten::", "x"])) + found + draw(st.sampled_from(["", "", "", "y"]))
+
+
+@st.composite
+def aimed_rows(draw: st.DrawFn, tree: Node, table: Table) -> list[dict[str, Any]]:
+    """Random rows, with values near what the tree mentions in the fields that it mentions."""
+    mentioned = _Mentioned()
+    mentioned.visit(tree)
+    rows: list[dict[str, Any]] = draw(st.lists(span_rows if table is Table.SPANS else log_rows, min_size=2, max_size=8))
+    for row in rows[:-1]:
+        for name, some in mentioned.globs.items():
+            column = FIELDS[name].column(table)
+            if column is not None and FIELDS[name].type is not FieldType.CHOICE:
+                text = draw(instances(draw(st.sampled_from(some))))
+                row.update({"fields": {"message": text}} if name == "msg" else {column: text})
+            elif column is not None:
+                row[column] = draw(st.sampled_from([each.text or None for each in some]))
+        for name, numbers_ in mentioned.numbers.items():
+            column = FIELDS[name].column(table)
+            limit = (1 << 31) - 1 if name in ("rank", "step", "stream") else (1 << 63) - 1
+            if column is not None and numbers_:
+                row[column] = min(max(draw(st.sampled_from(numbers_)) + draw(st.integers(-1, 1)), 0), limit)
+    return rows
+
 
 _optional_names = st.one_of(st.none(), names)
 _optional_numbers = st.one_of(st.none(), numbers)

@@ -24,7 +24,7 @@ from deepseek_prof.query import (
     to_text,
 )
 from deepseek_prof.query.tree import Node, TextMatch
-from tests.property.query_strategies import ALPHABET, log_rows, names, span_rows, trees
+from tests.property.query_strategies import ALPHABET, aimed_rows, clauses, names, trees, words
 
 TYPES = {
     "rank": "INTEGER",
@@ -99,20 +99,22 @@ def test_shape_of_a_tree_can_be_shown(tree: Node) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(tree=trees, rows=st.lists(span_rows, min_size=1, max_size=6))
+@given(tree=st.one_of(clauses(), words, trees), data=st.data())
 def test_sql_selects_the_spans_that_python_selects(
-    connection: duckdb.DuckDBPyConnection, tree: Node, rows: list[dict[str, Any]]
+    connection: duckdb.DuckDBPyConnection, tree: Node, data: st.DataObject
 ) -> None:
+    rows = data.draw(aimed_rows(tree, Table.SPANS))
     first_ns = min(row["start_ns"] for row in rows)
     expected = [number for number, row in enumerate(rows) if evaluate(tree, row, origin_ns=first_ns)]
     assert selected(connection, tree, rows, Table.SPANS, None) == expected
 
 
 @settings(max_examples=300, deadline=None)
-@given(tree=trees, rows=st.lists(log_rows, min_size=1, max_size=6))
+@given(tree=st.one_of(clauses(), words, trees), data=st.data())
 def test_sql_selects_the_log_records_that_python_selects(
-    connection: duckdb.DuckDBPyConnection, tree: Node, rows: list[dict[str, Any]]
+    connection: duckdb.DuckDBPyConnection, tree: Node, data: st.DataObject
 ) -> None:
+    rows = data.draw(aimed_rows(tree, Table.LOGS))
     for row in rows:
         row["ts_ns"] = ORIGIN_NS + row["ts_ns"] % 10**12
     stored = [

@@ -16,6 +16,8 @@ from typing import Any
 from deepseek_prof.trace.run import Run
 
 NARRATION = b"deepseek-prof: "
+_KINETO_LOG = b"USDT:"
+"""Lines that Kineto writes whenever it starts and stops, with the time."""
 TIMEOUT_S = 120
 _NOT_INHERITED = ("DEEPSEEK_PROF_", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -38,8 +40,15 @@ def run_words(
     input: bytes | None = None,  # noqa: A002  # as subprocess.run calls it
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end. ``env`` is added to :func:`environment`; without ``input``, stdin is empty."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(list(words), cwd=cwd, env=environment(env), start_new_session=True, **pipes) as process:
+    with subprocess.Popen(
+        list(words),
+        cwd=cwd,
+        env=environment(env),
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         try:
             stdout, stderr = process.communicate(input or b"", TIMEOUT_S)
         except BaseException:
@@ -78,7 +87,7 @@ class Pair:
         """Exit status, stdout and stderr are equal but for our narration."""
         assert self.recorded.returncode == self.bare.returncode, self.recorded.stderr.decode()
         assert self.recorded.stdout == self.bare.stdout
-        assert without_narration(self.recorded.stderr) == self.bare.stderr
+        assert without_narration(self.recorded.stderr) == without_narration(self.bare.stderr)
 
     def assert_recorded(self) -> None:
         """The same, nobody warned, and spans were recorded."""
@@ -127,7 +136,7 @@ def open_run(run_dir: Path) -> Run:
 
 def without_narration(stderr: bytes) -> bytes:
     """What the program itself wrote."""
-    return b"".join(line for line in stderr.splitlines(keepends=True) if not line.startswith(NARRATION))
+    return b"".join(line for line in stderr.splitlines(keepends=True) if not line.startswith((NARRATION, _KINETO_LOG)))
 
 
 def warnings_in(stderr: bytes) -> list[str]:

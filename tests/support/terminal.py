@@ -24,13 +24,13 @@ class Terminal:
         self._output = b""
         self._ended = False
 
-    def type(self, keys: bytes) -> None:
+    def press(self, keys: bytes) -> None:
         """Press keys."""
         os.write(self._master, keys)
 
     def interrupt(self) -> None:
         """Press Ctrl-C: the terminal sends SIGINT to the foreground process group."""
-        self.type(_INTERRUPT_KEY)
+        self.press(_INTERRUPT_KEY)
 
     def wait_for(self, text: bytes) -> None:
         """Read until the command has written ``text``; fails if it ends before."""

@@ -5,6 +5,7 @@ Standard library only, and nothing of ours is imported before torch is: a progra
 
 import os
 import sys
+from _thread import get_ident
 
 
 def _chain() -> None:
@@ -48,7 +49,10 @@ _TorchLoader.exec_module.__code__ = _TorchLoader.exec_module.__code__.replace(
 
 
 class _TorchFinder:
-    """Meta path finder: notices the import of torch once, and finds our own package for the child's half."""
+    """Meta path finder: notices the import of torch, and finds our own package for the child's half."""
+
+    def __init__(self):  # type: ignore[no-untyped-def]
+        self.searching = set()  # threads that ask the other finders for torch at this moment
 
     def find_spec(self, name, path=None, target=None):
         # No import before the name is known: it would come back here.
@@ -56,12 +60,17 @@ class _TorchFinder:
             from importlib.machinery import PathFinder
 
             return PathFinder.find_spec(name, [os.environ["DEEPSEEK_PROF_PACKAGE"]])
-        if name != "torch" or getattr(self, "seen", False):
+        # Not only imports ask: programs look whether torch is there before they import it.
+        thread = get_ident()
+        if name != "torch" or name in sys.modules or thread in self.searching:
             return None
-        self.seen = True
         from importlib.util import find_spec
 
-        spec = find_spec("torch")
+        self.searching.add(thread)
+        try:
+            spec = find_spec("torch")
+        finally:
+            self.searching.discard(thread)
         if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
             spec.loader = _TorchLoader(spec.loader)  # type: ignore[assignment]  # a loader by its methods
         return spec

@@ -1,0 +1,283 @@
+"""The events of a trace file as columns: a few dozen bytes an event, whatever its JSON took.
+
+Rows of ``host`` nest on threads; rows of ``device`` are work on streams. Everything that is the same for many events
+(threads, categories with names) is a number into a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from deepseek_prof.importing.labels import Label, Place, label_of
+from deepseek_prof.importing.trace_event import TraceEvent
+
+Int64s: TypeAlias = npt.NDArray[np.int64]
+Columns: TypeAlias = dict[str, npt.NDArray[Any]]
+
+HOST_COLUMNS = {"thread": np.int32, "label": np.int32, "start_ns": np.int64, "dur_ns": np.int64, "external": np.int64}
+LINK_COLUMNS = {"row": np.int64, "sequence": np.int64, "forward_thread": np.int64}
+LAUNCH_COLUMNS = {"row": np.int64, "correlation": np.int64}
+DEVICE_COLUMNS = {
+    "thread": np.int32,
+    "label": np.int32,
+    "start_ns": np.int64,
+    "dur_ns": np.int64,
+    "external": np.int64,
+    "correlation": np.int64,
+    "device": np.int64,
+    "stream": np.int64,
+    "bytes": np.int64,
+}
+_LATEST_US = 4e15
+"""Above this, the year 2096 in microseconds since 1970, start and length together do not fit into 64 bits."""
+
+
+class _Interned(dict[Any, int]):
+    """Numbers for values, in order of appearance."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._make = make
+        self.values_made: list[Any] = []
+
+    def __missing__(self, key: Any) -> int:
+        self.values_made.append(self._make(key))
+        number = self[key] = len(self.values_made) - 1
+        return number
+
+
+class GrowingColumns:
+    """Columns that blocks are appended to, and that become whole arrays one at a time."""
+
+    def __init__(self, types: dict[str, Any]) -> None:
+        self._types = types
+        self._blocks: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in types}
+        self.rows = 0
+
+    def append(self, **columns: Any) -> None:
+        """Adds as many rows as each of the columns has."""
+        for name, values in columns.items():
+            self._blocks[name].append(np.asarray(values, dtype=self._types[name]))
+        self.rows += len(self._blocks[next(iter(self._types))][-1])
+
+    def finish(self) -> Columns:
+        """All columns; the blocks of each are let go before the next is made."""
+        whole: Columns = {}
+        for name, dtype in self._types.items():
+            blocks = self._blocks.pop(name)
+            whole[name] = np.concatenate(blocks) if blocks else np.zeros(0, dtype)
+        return whole
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One end of an arrow from a forward operator to its backward node."""
+
+    identity: Any
+    thread: int
+    start_ns: int
+    begins: bool
+
+
+class EventTable:
+    """Takes events in, batch by batch."""
+
+    def __init__(self) -> None:
+        self._threads = _Interned(lambda key: key)
+        self._labels = _Interned(lambda key: label_of(_text(key[0]), _text(key[1])))
+        self._places = np.zeros(0, np.int8)
+        self._launches = np.zeros(0, bool)
+        self.host = GrowingColumns(HOST_COLUMNS)
+        self.links = GrowingColumns(LINK_COLUMNS)
+        self.launches = GrowingColumns(LAUNCH_COLUMNS)
+        self.device = GrowingColumns(DEVICE_COLUMNS)
+        self.flows: list[Flow] = []
+        self.thread_names: dict[tuple[Any, Any], str] = {}
+        self.events = 0
+        self.malformed = 0
+        self.bookkeeping = 0
+        self._open: list[tuple[int, int, int, TraceEvent]] = []
+
+    @property
+    def threads(self) -> list[tuple[Any, Any]]:
+        """The ``pid`` and ``tid`` that each number of a thread stands for, as the file has them."""
+        return self._threads.values_made
+
+    @property
+    def labels(self) -> list[Label]:
+        """What each number of a label stands for."""
+        return self._labels.values_made
+
+    def add(self, events: Sequence[TraceEvent], times_ns: Callable[[], Sequence[int] | None]) -> None:
+        """Adds a batch. ``times_ns`` gives the exact times of the same events, and is asked where floats are not."""
+        self.events += len(events)
+        complete = [event for event in events if event.ph == "X"]
+        exact: dict[int, int] = {}
+        if _needs_exact_times(events):
+            exact_ns = times_ns()
+            if exact_ns is not None and len(exact_ns) == len(events):
+                exact = {id(event): time_ns for event, time_ns in zip(events, exact_ns, strict=True)}
+        if len(complete) < len(events):
+            self._add_others([event for event in events if event.ph != "X"], exact)
+        if complete:
+            self._add_complete(complete, exact)
+
+    def close(self) -> int:
+        """Makes events of the pairs of begin and end; returns how many had only one of the two."""
+        opened: dict[int, list[tuple[int, TraceEvent]]] = {}
+        paired: list[TraceEvent] = []
+        starts: dict[int, int] = {}
+        alone = 0
+        for _, time_ns, thread, event in sorted(self._open, key=lambda entry: (entry[2], entry[1], entry[0])):
+            stack = opened.setdefault(thread, [])
+            if event.ph == "B":
+                stack.append((time_ns, event))
+            elif stack:
+                start_ns, begun = stack.pop()
+                begun.ph, begun.dur = "X", (time_ns - start_ns) / 1000
+                starts[id(begun)] = start_ns
+                paired.append(begun)
+            else:
+                alone += 1
+        self._open.clear()
+        if paired:
+            self._add_complete(paired, starts)
+        return alone + sum(map(len, opened.values()))
+
+    # --- one batch
+
+    def _add_complete(self, events: list[TraceEvent], exact: dict[int, int]) -> None:
+        try:
+            start_us = np.array([event.ts for event in events], dtype=np.float64)
+            dur_us = np.array([event.dur for event in events], dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            start_us, dur_us = _numbers(event.ts for event in events), _numbers(event.dur for event in events)
+        good = (np.abs(start_us) < _LATEST_US) & (dur_us >= 0) & (dur_us < _LATEST_US)
+        if not good.all():
+            self.malformed += int(np.count_nonzero(~good))
+            events = [event for event, keep in zip(events, good.tolist(), strict=True) if keep]
+            start_us, dur_us = start_us[good], dur_us[good]
+            if not events:
+                return
+        start_ns = np.rint(start_us * 1000).astype(np.int64)
+        if exact:
+            start_ns = np.array([exact[id(event)] for event in events], dtype=np.int64)
+        dur_ns = np.rint(dur_us * 1000).astype(np.int64)
+        numbers = self._labels
+        label = np.array([numbers[event.cat, event.name] for event in events], dtype=np.int32)
+        threads = self._threads
+        thread = np.array([threads[event.pid, event.tid] for event in events], dtype=np.int32)
+        if len(self._places) < len(self.labels):
+            self._places = np.array([each.place for each in self.labels], dtype=np.int8)
+            self._launches = np.array([each.launches for each in self.labels], dtype=bool)
+        place = self._places[label]
+        self.bookkeeping += int(np.count_nonzero(place == Place.NOWHERE))
+        on_device = (place == Place.DEVICE) | (place == Place.DEVICE_FRAME)
+        if on_device.any():
+            rows = np.flatnonzero(on_device)
+            chosen = [events[row].args for row in rows.tolist()]
+            self.device.append(
+                thread=thread[rows],
+                label=label[rows],
+                start_ns=start_ns[rows],
+                dur_ns=dur_ns[rows],
+                external=_external(chosen),
+                correlation=_integers([each.correlation for each in chosen]),
+                device=_integers([each.device for each in chosen]),
+                stream=_integers([each.stream for each in chosen]),
+                bytes=_integers([each.bytes for each in chosen]),
+            )
+        rows = np.flatnonzero((place == Place.HOST) | (place == Place.STEP))
+        if len(rows) == 0:
+            return
+        arguments = [event.args for event in events]
+        if len(rows) < len(events):
+            arguments = [arguments[row] for row in rows.tolist()]
+            thread, label, start_ns, dur_ns = thread[rows], label[rows], start_ns[rows], dur_ns[rows]
+        first_row = self.host.rows
+        self.host.append(
+            thread=thread, label=label, start_ns=start_ns, dur_ns=dur_ns, external=_external(arguments)
+        )
+        sequence = _integers([each.sequence for each in arguments])
+        linked = np.flatnonzero(sequence >= 0)
+        if len(linked):
+            forward = _integers([arguments[row].forward_thread for row in linked.tolist()])
+            self.links.append(row=linked + first_row, sequence=sequence[linked], forward_thread=forward)
+        launching = np.flatnonzero(self._launches[label])
+        if len(launching):
+            correlation = _integers([arguments[row].correlation for row in launching.tolist()])
+            self.launches.append(row=launching + first_row, correlation=correlation)
+
+    def _add_others(self, events: Iterable[TraceEvent], exact: dict[int, int]) -> None:
+        for event in events:
+            phase = event.ph
+            if phase in ("B", "E") or (phase in ("s", "f") and event.cat == "fwdbwd"):
+                time_us = _number(event.ts)
+                if not abs(time_us) < _LATEST_US:
+                    self.malformed += 1
+                    continue
+                time_ns = exact.get(id(event), round(time_us * 1000))
+                thread = self._threads[event.pid, event.tid]
+                if phase in ("B", "E"):
+                    self._open.append((len(self._open), time_ns, thread, event))
+                else:
+                    self.flows.append(Flow(event.id, thread, time_ns, phase == "s"))
+            elif phase == "M":
+                if event.name == "thread_name" and isinstance(event.args.name, str):
+                    self.thread_names[event.pid, event.tid] = event.args.name
+            elif phase == "":
+                self.malformed += 1
+
+
+def _needs_exact_times(events: Sequence[TraceEvent]) -> bool:
+    """Whether times are so large that a float of microseconds is coarser than a nanosecond, and have fractions."""
+    first = next((event.ts for event in events if isinstance(event.ts, float)), None)
+    if first is None or abs(first) < 2**43:
+        return False
+    return any(isinstance(event.ts, float) and not event.ts.is_integer() for event in events)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
+
+
+def _numbers(values: Iterable[Any]) -> npt.NDArray[np.float64]:
+    return np.array([_number(value) for value in values], dtype=np.float64)
+
+
+def _integers(values: list[Any]) -> Int64s:
+    """Whole numbers, -1 for whatever is none."""
+    try:
+        return np.array(values, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_integer(value) for value in values], dtype=np.int64)
+
+
+def _integer(value: Any) -> int:
+    number = _number(value)
+    if not isfinite(number) or abs(number) >= 2**63:
+        return -1
+    return value if isinstance(value, int) else int(number)
+
+
+def _external(arguments: list[Any]) -> Int64s:
+    found = _integers([each.external_id for each in arguments])
+    if (found < 0).any():
+        older = _integers([each.external_id_2020 for each in arguments])
+        found = np.where(found < 0, older, found)
+    return found
+
+
+def _text(value: Any) -> str:
+    """A name as text that UTF-8 can hold."""
+    text = "" if value is None else value if isinstance(value, str) else str(value)
+    return text.encode("utf-8", errors="replace").decode("utf-8")

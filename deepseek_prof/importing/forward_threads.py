@@ -1,0 +1,57 @@
+"""Which thread is meant by a backward node's "Fwd thread id": the profiler counts threads in a way of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from deepseek_prof.importing.event_table import Flow, Int64s
+
+
+def forward_threads(
+    thread: Int64s, start_ns: Int64s, sequence: Int64s, forward_id: Int64s, flows: Sequence[Flow]
+) -> dict[int, int]:
+    """The thread of each forward thread id that occurs.
+
+    Where several threads run forward, the arrows that the profiler draws from forward to backward decide; without
+    them, the thread that has the most sequence numbers in common with the backward nodes.
+
+    Args:
+        thread, start_ns, sequence, forward_id: of the events that have a sequence number; ids from 1 are those of
+            backward nodes.
+        flows: the ends of the arrows.
+    """
+    forward = forward_id <= 0
+    candidates = np.unique(thread[forward]).tolist()
+    ids = np.unique(forward_id[~forward]).tolist()
+    if len(candidates) == 1:
+        return dict.fromkeys(ids, candidates[0])
+    votes = _votes_of_arrows(thread[~forward], start_ns[~forward], forward_id[~forward], flows)
+    found: dict[int, int] = {}
+    for each in ids:
+        if each not in votes:
+            wanted = sequence[forward_id == each]
+            shared = {
+                candidate: int(np.isin(wanted, sequence[forward & (thread == candidate)]).sum())
+                for candidate in candidates
+            }
+            votes[each] = Counter(shared)
+        if votes[each]:
+            found[each] = votes[each].most_common(1)[0][0]
+    return found
+
+
+def _votes_of_arrows(
+    thread: Int64s, start_ns: Int64s, forward_id: Int64s, flows: Sequence[Flow]
+) -> dict[int, Counter[int]]:
+    id_at = dict(zip(zip(thread.tolist(), start_ns.tolist(), strict=True), forward_id.tolist(), strict=True))
+    began = {flow.identity: flow.thread for flow in flows if flow.begins}
+    votes: dict[int, Counter[int]] = {}
+    for flow in flows:
+        if not flow.begins and flow.identity in began:
+            each = id_at.get((flow.thread, flow.start_ns))
+            if each is not None:
+                votes.setdefault(each, Counter())[began[flow.identity]] += 1
+    return votes
