@@ -5,11 +5,27 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 
 # Folders at the top of the tree that are packages of `deepseek_prof`: imported bare, they would be second copies.
 MAPPED_FOLDERS = ("collectors", "exporters", "tui")
+
+
+def _load_benchmarks() -> None:
+    """Make ``benchmarks`` importable, which is not installed, without the root on ``sys.path``."""
+    folder = Path(__file__).resolve().parent.parent / "benchmarks"
+    spec = spec_from_file_location("benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules["benchmarks"] = module
+    spec.loader.exec_module(module)
+
+
+_load_benchmarks()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -101,7 +101,8 @@ bool make_directory(Recorder& r) {
 // Points the thread's segments at the present recording: once per thread and recording.
 void adopt(Recorder& r, ThreadState* thread, uint64_t generation) {
   thread->segments.abandon();
-  if (!r.directory_made.load() && !make_directory(r)) return;
+  // Without its folder (a full disk, a removed run) no segment can be made, and every span counts as dropped.
+  if (!r.directory_made.load()) make_directory(r);
   thread->segments.configure(r.directory + "/t" + std::to_string(thread->index), static_cast<uint32_t>(::getpid()),
                              static_cast<uint64_t>(::syscall(SYS_gettid)), kSegmentBytes, r.settings.max_live_segments, true);
   thread->generation = generation;

@@ -34,6 +34,8 @@ class ContextSum:
     dur_ns: int
     self_ns: int
     max_ns: int
+    device: str | None = None
+    """The accelerator that worked; None for a thread of the host."""
 
 
 class ContextTree:
@@ -83,9 +85,10 @@ def context_sums(
     ``where`` speaks of the physical columns; with ``joined``, of all columns of the ``spans`` view (slower).
     """
     source = "spans" if joined else "raw_spans"
+    device = "device" if has_devices(run) else "NULL"
     rows = run.rows(
-        f"SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT, max(dur_ns) "
-        f"FROM {source} WHERE {where} GROUP BY rank, pid, tid, context_id",
+        f"SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT, max(dur_ns), "
+        f"{device} FROM {source} WHERE {where} GROUP BY rank, pid, tid, context_id, {device}",
         params,
     )
     return _with_nodes(rows, tree)
@@ -100,6 +103,17 @@ def evicted_sums(run: Run, tree: ContextTree, condition: Condition | None = None
         params,
     )
     return _with_nodes(rows, tree)
+
+
+def has_devices(run: Run) -> bool:
+    """Whether the run holds work of accelerators. A thread's number may be a stream's too: only ``device`` tells."""
+    return bool(run.rows("SELECT 1 FROM raw_spans WHERE device IS NOT NULL LIMIT 1"))
+
+
+def on_host(sums: Iterable[ContextSum]) -> list[ContextSum]:
+    """Those of the host's threads; where there are none, all: then what was asked for is the work of devices."""
+    everything = list(sums)
+    return [each for each in everything if each.device is None] or everything
 
 
 def has_evicted(run: Run) -> bool:

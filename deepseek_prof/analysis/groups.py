@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deepseek_prof.analysis.aggregate import ContextNode, ContextSum, ContextTree
 
-FRAME_KINDS = frozenset({"step", "phase", "layer"})
+FRAME_KINDS = frozenset({"step", "phase", "layer", "python"})
 """Kinds that are frames around operators, left out where operators and types are summed."""
 
 

@@ -27,15 +27,15 @@ def recorder_overhead(run: Run) -> Overhead | None:
     ]
     if not measured:
         return None
-    total_ns = sum(_number(overhead.get("total_ns")) for _, overhead in measured)
-    ended_ns = _number(run.info.get("ended_ns"))
+    total_ns = sum(_integer(overhead.get("total_ns")) for _, overhead in measured)
+    ended_ns = _integer(run.info.get("ended_ns"))
     life_ns = sum(
-        max(0.0, _number(process.get("ended_ns") or ended_ns) - _number(process.get("start_ns")))
+        max(0, (_integer(process.get("ended_ns")) or ended_ns) - _integer(process.get("start_ns")))
         for process, _ in measured
     )
     first_process, first = measured[0]
     return Overhead(
-        total_ns=int(total_ns),
+        total_ns=total_ns,
         share=total_ns / life_ns if life_ns else 0.0,
         operator_ns=_number(first.get("operator_ns")),
         layer_ns=_number(first.get("layer_ns")),
@@ -48,13 +48,13 @@ def dropped_spans(run: Run) -> tuple[Dropped, ...]:
     """What ``run.json`` says was dropped; a process's own count where the list does not name the process."""
     listed = [each for each in run.listed("dropped") if isinstance(each, dict)]
     found = [
-        Dropped(int(_number(each.get("pid"))), str(each.get("reason") or ""), int(_number(each.get("spans"))))
+        Dropped(_integer(each.get("pid")), str(each.get("reason") or ""), _integer(each.get("spans")))
         for each in listed
     ]
     known = {each.pid for each in found}
     for process in run.processes:
-        count = int(_number(process.get("dropped_spans")))
-        pid = int(_number(process.get("pid")))
+        count = _integer(process.get("dropped_spans"))
+        pid = _integer(process.get("pid"))
         if count and pid not in known:
             found.append(Dropped(pid, str(process.get("dropped_reason") or ""), count))
     return tuple(each for each in found if each.spans or each.reason)
@@ -64,3 +64,8 @@ def _number(value: Any) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
         return 0.0
     return float(value)
+
+
+def _integer(value: Any) -> int:
+    """Without a detour over float, which knows moments since the epoch only to 256 ns."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else int(_number(value))

@@ -82,6 +82,26 @@ class LayerRow:
     """Parts of ``total_ns``."""
     leaf: bool
     """Has no sub-layer."""
+    device_ns: int = 0
+    """Time of accelerators on work that the layer and its sub-layers started; no part of the other times."""
+
+
+@dataclass(frozen=True)
+class DeviceStat:
+    """One accelerator of one rank."""
+
+    rank: int
+    device: str
+    busy_ns: int
+    """Time in which at least one of its streams worked."""
+    share: float
+    """``busy_ns`` as a fraction of ``Summary.wall_ns`` of one rank, or of the time from the device's first to its last
+    work where that is longer."""
+    count: int
+    """Kernels, copies and fills."""
+    kernel_ns: int
+    copy_ns: int
+    """Sums over streams: together they may be more than ``busy_ns``."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +182,7 @@ class Summary:
     """Everything that the report shows, except findings.
 
     ``wall_ns`` is the time that the window covers, added over ranks: the sum of its steps, or, without steps, first
-    start to last end of the driving threads' spans. ``self_ns`` is the self time of all spans of all threads in the
+    start to last end of the driving threads' spans; with a query, what it selects on these threads. ``self_ns`` is the self time of all spans of all threads in the
     window, step spans left out. Tuples are sorted by falling ``self_ns`` (layers: by falling ``total_ns``).
     """
 
@@ -186,6 +206,11 @@ class Summary:
     threads: tuple[ThreadStat, ...]
     overhead: Overhead | None
     dropped: tuple[Dropped, ...]
+    devices: tuple[DeviceStat, ...] = ()
+    kernels: tuple[GroupRow, ...] = ()
+    """What the accelerators ran, by name; shares are of all their work. All other tables are of the host's threads,
+    unless a query selects nothing but work of accelerators."""
+    kernel_types: tuple[GroupRow, ...] = ()
 
     @property
     def per_step(self) -> float:
@@ -217,6 +242,8 @@ class TopRow:
     forward_ns: int
     backward_ns: int
     """Parts of ``self_ns``; for layers of ``total_ns``."""
+    device_ns: int = 0
+    """Time of accelerators on work that the group started; no part of the other times, unless ``TopTable.devices``."""
 
 
 @dataclass(frozen=True)
@@ -234,3 +261,7 @@ class TopTable:
     """Sums of spans that ``--max-size`` removed are part of the figures."""
     evicted_left_out: bool
     """There are such sums, but the query asks for what only raw spans know."""
+    device_ns: int = 0
+    """Time of accelerators on the selected work, added over streams."""
+    devices: bool = False
+    """Nothing but work of accelerators is selected: then all figures are theirs."""

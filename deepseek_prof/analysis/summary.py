@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deepseek_prof.analysis.aggregate import ContextSum, ContextTree, context_sums, has_evicted
+from deepseek_prof.analysis.aggregate import ContextSum, ContextTree, context_sums, has_evicted, on_host
+from deepseek_prof.analysis.devices import device_stats
 from deepseek_prof.analysis.groups import group_by, group_layers, is_operator
 from deepseek_prof.analysis.process import dropped_spans, memory_stats, recorder_overhead
 from deepseek_prof.analysis.results import (
@@ -57,9 +58,13 @@ def summarize(run: Run, condition: Condition | None = None) -> Summary:
     evicted = has_evicted(run)
     selection = select(run, steps, warmup, evicted=evicted, condition=condition)
     sums = context_sums(run, tree, selection.where, selection.params, joined=condition is not None)
-    sums = [each for each in sums if each.node.kind != "step"]
+    device_sums = [each for each in sums if each.device is not None]
+    sums = on_host(each for each in sums if each.node.kind != "step")
     driving = _driving_threads(sums, {(step.rank, step.pid) for step in steps})
-    wall_ns = selection.wall_ns or _extent_ns(run, driving)
+    if condition is None:
+        wall_ns = selection.wall_ns or _extent_ns(run, driving)
+    else:
+        wall_ns = sum(each.self_ns for each in sums if (each.rank, each.pid, each.tid) in driving)
     operators = [each for each in sums if is_operator(each.node)]
     op_self_ns = sum(each.self_ns for each in operators)
     self_ns = sum(each.self_ns for each in sums)
@@ -77,12 +82,17 @@ def summarize(run: Run, condition: Condition | None = None) -> Summary:
         phases=_phases(sums, driving, wall_ns, complete=condition is None),
         types=_group_rows(operators, tree, "type", op_self_ns),
         ops=_group_rows(operators, tree, "name", op_self_ns),
-        layers=_layer_rows(sums, tree, self_ns),
+        layers=_layer_rows(sums, tree, self_ns, device_sums),
         data_wait=_data_wait(sums, tree, driving, wall_ns),
         memory=memory_stats(run),
         threads=_threads(sums, driving, wall_ns, max(1, len(driving))),
         overhead=recorder_overhead(run),
         dropped=dropped_spans(run),
+        devices=device_stats(
+            run, selection.where, selection.params, device_sums, wall_ns // max(1, ranks), joined=condition is not None
+        ),
+        kernels=_group_rows(device_sums, tree, "name", sum(each.self_ns for each in device_sums)),
+        kernel_types=_group_rows(device_sums, tree, "type", sum(each.self_ns for each in device_sums)),
     )
 
 
@@ -152,7 +162,14 @@ def _group_rows(
     return tuple(sorted(rows, key=lambda row: (-row.self_ns, row.name)))
 
 
-def _layer_rows(sums: Sequence[ContextSum], tree: ContextTree, self_ns: int) -> tuple[LayerRow, ...]:
+def _layer_rows(
+    sums: Sequence[ContextSum], tree: ContextTree, self_ns: int, device_sums: Sequence[ContextSum]
+) -> tuple[LayerRow, ...]:
+    device_ns = (
+        {name: group.total_ns for name, group in group_layers([*sums, *device_sums], tree).items()}
+        if device_sums
+        else {}
+    )
     rows = [
         LayerRow(
             name=name,
@@ -164,6 +181,7 @@ def _layer_rows(sums: Sequence[ContextSum], tree: ContextTree, self_ns: int) -> 
             forward_ns=group.forward_ns,
             backward_ns=group.backward_ns,
             leaf=group.leaf,
+            device_ns=max(0, device_ns.get(name, group.total_ns) - group.total_ns),
         )
         for name, group in group_layers(sums, tree).items()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Any
 
 from deepseek_prof.analysis.aggregate import (
@@ -13,18 +14,21 @@ from deepseek_prof.analysis.aggregate import (
     context_sums,
     evicted_sums,
     has_evicted,
+    on_host,
 )
+from deepseek_prof.analysis.devices import launcher
 from deepseek_prof.analysis.groups import Group, group_by, group_layers, is_operator
 from deepseek_prof.analysis.results import TopRow, TopTable
 from deepseek_prof.errors import UsageError
 from deepseek_prof.trace.run import Condition, Run
 
 BY = ("op", "layer", "type", "phase", "step", "thread", "context")
-SORT = ("self", "total", "count")
+SORT = ("self", "total", "count", "device")
 DEFAULT_LIMIT = 20
 
 __all__ = ["BY", "DEFAULT_LIMIT", "SORT", "TopRow", "TopTable", "top"]
 
+_NOT_LAUNCHED = "(launched outside the recording)"
 # Sums of removed spans know neither step nor time: a condition on one of these is answered from raw spans alone.
 _RAW_ONLY = re.compile(r"\b(step|start_ns|dur_ns|self_ns|device|stream|bytes|flops|shapes)\b")
 
@@ -50,24 +54,71 @@ def top(
     tree = ContextTree.of(run)
     evicted = has_evicted(run)
     included = evicted and by != "step" and not _RAW_ONLY.search(where)
+    device: list[ContextSum] = []
     if by == "step":
-        rows, span_count, self_ns = _steps(run, where, params)
+        rows, span_count, self_ns, on_devices = _steps(run, where, params)
     else:
         sums = context_sums(run, tree, where, params, joined=condition is not None)
         if included:
             sums += evicted_sums(run, tree, condition)
         sums = [each for each in sums if each.node.kind != "step"]
         span_count = sum(each.count for each in sums)
-        self_ns = sum(each.self_ns for each in sums)
-        rows = _groups(sums, tree, by, self_ns)
+        host = on_host(sums)
+        on_devices = bool(host) and host[0].device is not None
+        self_ns = sum(each.self_ns for each in host)
+        device = [] if on_devices else [each for each in sums if each.device is not None]
+        rows = _with_devices(_groups(host, tree, by, self_ns), device, tree, by)
     keys: dict[str, Callable[[TopRow], int]] = {
         "self": lambda row: row.self_ns,
         "total": lambda row: row.total_ns,
         "count": lambda row: row.count,
+        "device": lambda row: row.device_ns,
     }
     rows.sort(key=lambda row: (-keys[sort](row), row.name))
     shown = tuple(rows[:limit] if limit else rows)
-    return TopTable(by, sort, shown, len(rows), span_count, self_ns, included, evicted and not included)
+    return TopTable(
+        by,
+        sort,
+        shown,
+        len(rows),
+        span_count,
+        self_ns,
+        included,
+        evicted and not included,
+        device_ns=sum(row.device_ns for row in rows) if by != "layer" else sum(each.self_ns for each in device),
+        devices=on_devices,
+    )
+
+
+def _with_devices(rows: list[TopRow], device: list[ContextSum], tree: ContextTree, by: str) -> list[TopRow]:
+    """The rows with the time of accelerators on what each started, and rows for what none of them did."""
+    if by == "layer":
+        times = {name: group.total_ns for name, group in group_layers(device, tree).items()}
+    else:
+        times = {}
+        for each in device:
+            name = _started_by(each, tree, by)
+            times[name] = times.get(name, 0) + each.self_ns
+    found = [replace(row, device_ns=times.pop(row.name, 0)) for row in rows] if times else rows
+    return found + [TopRow(name, "", "", "", 0, 0, 0, 0, 0.0, 0, 0, ns) for name, ns in times.items() if ns]
+
+
+def _started_by(each: ContextSum, tree: ContextTree, by: str) -> str:
+    """The name of the row that a device's work counts for."""
+    if by == "phase":
+        return each.node.phase
+    if by == "thread":
+        return f"rank {each.rank} pid {each.pid} {each.device} stream {each.tid}"
+    node = launcher(each, tree)
+    if node is None:
+        return _NOT_LAUNCHED
+    if by == "context":
+        return _path_of(each.rank, each.pid, node, tree)
+    around = (node, *tree.ancestors(each.rank, each.pid, node))
+    operator = next((above for above in around if is_operator(above)), None)
+    if operator is None:
+        return _NOT_LAUNCHED
+    return operator.type if by == "type" else operator.name
 
 
 def _groups(sums: list[ContextSum], tree: ContextTree, by: str, self_ns: int) -> list[TopRow]:
@@ -127,34 +178,60 @@ def _row(name: str, group: Group, self_ns: int, *, type_: str = "", layer: str =
 
 
 def _path(each: ContextSum, tree: ContextTree) -> str:
-    names = [each.node.name, *(above.name for above in tree.ancestors(each.rank, each.pid, each.node))]
+    return _path_of(each.rank, each.pid, each.node, tree)
+
+
+def _path_of(rank: int, pid: int, node: ContextNode, tree: ContextTree) -> str:
+    names = [node.name, *(above.name for above in tree.ancestors(rank, pid, node))]
     return " > ".join(reversed(names))
 
 
-def _steps(run: Run, where: str, params: Any) -> tuple[list[TopRow], int, int]:
-    """Steps by rank and number: self time of their selected spans, and the length of the step itself."""
+def _steps(run: Run, where: str, params: Any) -> tuple[list[TopRow], int, int, bool]:
+    """Steps by rank and number, with the self time of their selected spans, and the length of the step itself.
+
+    Returns the rows, the number of spans, their self time, and whether all of it is that of accelerators.
+    """
     rows = run.rows(
         "WITH lengths AS (SELECT rank, pid, step, max(dur_ns) AS dur_ns FROM raw_spans WHERE context_id IN "
         "(SELECT context_id FROM process_contexts WHERE kind = 'step') GROUP BY ALL), "
-        "inside AS (SELECT rank, pid, step, count(*) AS count, sum(self_ns)::BIGINT AS self_ns, max(dur_ns) AS max_ns, "
+        "inside AS (SELECT rank, pid, step, device IS NOT NULL AS on_device, count(*) AS count, "
+        "sum(self_ns)::BIGINT AS self_ns, max(dur_ns) AS max_ns, "
         "coalesce(sum(self_ns) FILTER (phase = 'forward'), 0)::BIGINT AS forward_ns, "
         "coalesce(sum(self_ns) FILTER (phase = 'backward'), 0)::BIGINT AS backward_ns "
         f"FROM spans WHERE step IS NOT NULL AND kind <> 'step' AND ({where}) GROUP BY ALL) "
-        "SELECT i.rank, i.pid, i.step, i.count, i.self_ns, coalesce(l.dur_ns, 0), i.max_ns, "
+        "SELECT i.on_device, i.rank, i.pid, i.step, i.count, i.self_ns, coalesce(l.dur_ns, 0), i.max_ns, "
         "i.forward_ns, i.backward_ns "
         "FROM inside i LEFT JOIN lengths l USING (rank, pid, step)",
         params,
     )
-    processes = len({(rank, pid) for rank, pid, *_ in rows})
-    ranks = len({rank for rank, *_ in rows})
-    span_count = sum(row[3] for row in rows)
-    self_ns = sum(row[4] for row in rows)
+    span_count = sum(row[4] for row in rows)
+    host = [tuple(row[1:]) for row in rows if not row[0]]
+    device_ns = {(rank, pid, step): own_ns for on_device, rank, pid, step, _, own_ns, *_ in rows if on_device}
+    on_devices = bool(rows) and not host
+    if on_devices:
+        host, device_ns = [tuple(row[1:]) for row in rows], {}
+    processes = len({(rank, pid) for rank, pid, *_ in host})
+    ranks = len({rank for rank, *_ in host})
+    self_ns = sum(row[4] for row in host)
     found = []
-    for rank, pid, step, count, own_ns, dur_ns, max_ns, forward_ns, backward_ns in rows:
+    for rank, pid, step, count, own_ns, dur_ns, max_ns, forward_ns, backward_ns in host:
         name = str(step) if processes == 1 else f"rank {rank} step {step}"
         if processes > ranks:
             name = f"rank {rank} pid {pid} step {step}"
         found.append(
-            TopRow(name, "", "", "", count, own_ns, dur_ns, max_ns, own_ns / (self_ns or 1), forward_ns, backward_ns)
+            TopRow(
+                name,
+                "",
+                "",
+                "",
+                count,
+                own_ns,
+                dur_ns,
+                max_ns,
+                own_ns / (self_ns or 1),
+                forward_ns,
+                backward_ns,
+                device_ns.get((rank, pid, step), 0),
+            )
         )
-    return found, span_count, self_ns
+    return found, span_count, self_ns, on_devices

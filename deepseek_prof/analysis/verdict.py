@@ -9,6 +9,7 @@ from deepseek_prof.analysis.results import GroupRow, Summary
 SMALL_OPERATOR_NS = 10_000
 """Below this mean self time an operator is mostly dispatch, not arithmetic."""
 
+_DEVICE_BOUND = 0.85
 _DATA_BOUND = 0.20
 _OUTSIDE_BOUND = 0.35
 _OPTIMIZER_BOUND = 0.35
@@ -26,7 +27,8 @@ _GENERAL_ADVICE = "See which layers hold it with `top --by layer`; torch.compile
 
 @dataclass(frozen=True)
 class Verdict:
-    """``bound``: ``data``, ``python``, ``dispatch``, ``optimizer``, an operator type, ``mixed`` or ``nothing``."""
+    """``bound``: ``device``, ``data``, ``python``, ``dispatch``, ``optimizer``, an operator type, ``mixed`` or
+    ``nothing``."""
 
     bound: str
     headline: str
@@ -43,7 +45,7 @@ def judge(summary: Summary) -> Verdict:
             "The program ran without importing torch, or ended before its first operator.",
             "Check that the command runs the code you mean, and that `deepseek-prof doctor` finds the recorder.",
         )
-    for rule in (_data, _optimizer, _outside, _dispatch, _operator_type):
+    for rule in (_device, _data, _optimizer, _outside, _dispatch, _operator_type):
         verdict = rule(summary)
         if verdict is not None:
             return verdict
@@ -58,6 +60,20 @@ def small_operator_share(summary: Summary) -> float:
 
 def _subject(summary: Summary) -> str:
     return "The step" if summary.steps is not None else "The program"
+
+
+def _device(summary: Summary) -> Verdict | None:
+    if not summary.devices or min(device.share for device in summary.devices) < _DEVICE_BOUND:
+        return None
+    busiest = max(summary.devices, key=lambda device: device.share)
+    parts = ", ".join(f"{row.name} {_percent(row.share)}" for row in summary.kernel_types[:3])
+    largest = next((row.name for row in summary.kernel_types if row.name in _TYPE_ADVICE), "")
+    return Verdict(
+        "device",
+        f"{_subject(summary)} is bound by the accelerator: {busiest.device} is busy {_percent(busiest.share)} of it.",
+        f"Of its time, {parts or 'nothing has a name'}.",
+        _TYPE_ADVICE.get(largest, "Try bfloat16 autocast, and torch.compile(model) to merge small kernels."),
+    )
 
 
 def _data(summary: Summary) -> Verdict | None:

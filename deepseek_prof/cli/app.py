@@ -11,9 +11,11 @@ from typing import Any
 import typer
 
 from deepseek_prof.cli.doctor import doctor_command
+from deepseek_prof.cli.import_trace import import_command
+from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
 from deepseek_prof.cli.recover import recover_command
 from deepseek_prof.cli.report import report_command
-from deepseek_prof.cli.run import RunCommand, run_command
+from deepseek_prof.cli.run import run_command
 from deepseek_prof.cli.runs import runs_command
 from deepseek_prof.cli.top import top_command
 from deepseek_prof.errors import DeepseekProfError
@@ -39,10 +41,11 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    app.command("run", cls=RunCommand, context_settings=_PASS_THROUGH)(_guarded(run_command))
-    app.command("report")(_guarded(report_command))
-    app.command("top")(_guarded(top_command))
+    app.command("run", cls=ProgramCommand, context_settings=_PASS_THROUGH)(_guarded(run_command))
+    app.command("report", cls=QueryCommand)(_guarded(report_command))
+    app.command("top", cls=QueryCommand)(_guarded(top_command))
     app.command("runs")(_guarded(runs_command))
+    app.command("import")(_guarded(import_command))
     app.command("recover")(_guarded(recover_command))
     app.command("doctor")(_guarded(doctor_command))
     return app

@@ -62,7 +62,8 @@ def _threads(run: Run, summary: Summary) -> str:
         parts.append(f"{rank}{thread.tid}{main}: {duration(thread.self_ns)} in {count(thread.count)} spans")
     more = len(summary.threads) - _MAX_THREADS
     text = "; ".join(parts) + (f"; {more} more" if more > 0 else "")
-    intra = next((each.get("intra_op_threads") for each in run.processes if each.get("intra_op_threads")), None)
+    counts = [each.get("intra_op_threads") for each in run.processes]
+    intra = next((each for each in counts if isinstance(each, int) and each > 0), None)
     return text + (f"\n{intra} intra-op thread{'s' if intra != 1 else ''} for the kernels" if intra else "")
 
 
@@ -89,7 +90,8 @@ def _dropped(summary: Summary) -> str:
 def _warnings(run: Run) -> str:
     found = [str(text) for text in run.listed("warnings")]
     for process in run.processes:
-        found += [str(text) for text in process.get("warnings") or []]
+        warnings = process.get("warnings")
+        found += [str(text) for text in warnings] if isinstance(warnings, list) else []
     unique = list(dict.fromkeys(found))
     lines = [clean(text, 300) for text in unique[:_MAX_WARNINGS]]
     return "\n".join(

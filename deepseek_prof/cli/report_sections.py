@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +16,7 @@ from deepseek_prof.analysis.blocks import block_names
 from deepseek_prof.analysis.results import GroupRow, LayerRow, Summary
 from deepseek_prof.analysis.verdict import judge
 from deepseek_prof.cli.rendering import bar, emit, figures_table
+from deepseek_prof.cli.report_devices import print_devices
 from deepseek_prof.cli.report_notes import print_notes
 from deepseek_prof.cli.text import clean, count, duration, percent
 from deepseek_prof.trace.catalog import default_root
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _TOP_TYPES = 6
 _TOP_OPERATORS = 8
 _TOP_LAYERS = 8
-_MAX_BAR = 48
+_MIN_BAR, _MAX_BAR = 4, 48
 _PHASE_LABELS = {
     "data": "data loading",
     "forward": "forward",
@@ -46,9 +48,11 @@ def print_report(console: Console, run: Run, summary: Summary, findings: Sequenc
     if summary.span_count:
         _print_steps(console, summary)
         _print_phases(console, summary)
+        print_devices(console, summary)
         _print_tables(console, summary)
     elif query:
-        console.print("\nThe query selects nothing.")
+        console.print()
+        emit(console, Text("The query selects nothing."))
     print_notes(console, run, summary)
     if summary.span_count and not query:
         _print_findings(console, findings)
@@ -58,21 +62,21 @@ def print_report(console: Console, run: Run, summary: Summary, findings: Sequenc
 def heading(console: Console, title: str, note: str = "") -> None:
     """A blank line and a section's title."""
     console.print()
-    console.print(Text.assemble((title, "bold"), (f"  {note}" if note else "", "dim")))
+    emit(console, Text.assemble((title, "bold"), (f"  {note}" if note else "", "dim")))
 
 
 def _print_title(console: Console, run: Run, query: str) -> None:
     info = run.info
-    parts = [clean(str(info.get("script") or "")), str(info.get("status") or "")]
+    parts = [clean(str(info.get("script") or "")), clean(str(info.get("status") or ""), 30)]
     if info.get("signal"):
-        parts.append(f"killed by signal {info['signal']}")
+        parts.append(f"killed by signal {clean(str(info['signal']), 30)}")
     elif info.get("exit_code"):
-        parts.append(f"exit status {info['exit_code']}")
+        parts.append(f"exit status {clean(str(info['exit_code']), 30)}")
     torch = next((process.get("torch") for process in run.processes if process.get("torch")), None)
     parts += [f"torch {clean(str(torch), 30)}"] if torch else []
     parts += [f"where {clean(query)}"] if query else []
     rest = " · ".join(part for part in parts if part)
-    console.print(Text.assemble((f"Run {clean(run.name, 60)}", "bold"), (f"  {rest}", "dim")))
+    emit(console, Text.assemble((f"Run {clean(run.name, 60)}", "bold"), (f"  {rest}", "dim")))
 
 
 def _print_verdict(console: Console, summary: Summary) -> None:
@@ -91,7 +95,8 @@ def _print_steps(console: Console, summary: Summary) -> None:
     steps = summary.steps
     if steps is None:
         heading(console, "Steps", "none found: no optimizer step and no repeated call of a root module")
-        _line(console, f"The figures below are sums over the whole recording, {duration(summary.wall_ns)}.")
+        over = "what the query selects" if summary.filtered else f"the whole recording, {duration(summary.wall_ns)}"
+        _line(console, f"The figures below are sums over {over}.")
         return
     ranks = f" on {summary.ranks} ranks" if summary.ranks > 1 else ""
     heading(console, "Steps", f"{steps.recorded:,} recorded{ranks}")
@@ -131,18 +136,22 @@ def _print_phases(console: Console, summary: Summary) -> None:
     if not summary.phases:
         return
     each = summary.wall_ns / summary.per_step
-    heading(console, "Phases", "" if summary.filtered else f"of {duration(each)}{_per_step(summary)}")
+    heading(
+        console,
+        "Phases",
+        "of what the query selects" if summary.filtered else f"of {duration(each)}{_per_step(summary)}",
+    )
     label_width = max(len(_PHASE_LABELS[phase.phase]) for phase in summary.phases)
-    width = max(8, min(_MAX_BAR, console.width - label_width - 26))
+    width = min(_MAX_BAR, console.width - label_width - 23)
+    width = width if width >= _MIN_BAR else 0
     largest = max(phase.share for phase in summary.phases) or 1.0
     for phase in summary.phases:
         cells = bar(phase.share / largest, width)
-        share = "" if summary.filtered else percent(phase.share)
         console.print(
             Text.assemble(
                 f"  {_PHASE_LABELS[phase.phase]:<{label_width}}  ",
                 (f"{cells:<{width}}", _PHASE_STYLES.get(phase.phase, "")),
-                f"  {share:>6}  {duration(phase.ns / summary.per_step):>8}",
+                f"  {percent(phase.share):>6}  {duration(phase.ns / summary.per_step):>8}",
             )
         )
 
@@ -165,10 +174,12 @@ def _print_tables(console: Console, summary: Summary) -> None:
             duration(row.forward_ns / summary.per_step),
             duration(row.backward_ns / summary.per_step),
             count(row.count / summary.per_step),
+            *([duration(row.device_ns / summary.per_step)] if summary.devices else []),
         )
         for row, number in blocks[:_TOP_LAYERS]
     ]
-    _indented(console, "layer", ("self", "share", "total", "forward", "backward", "calls"), rows)
+    headers = ("self", "share", "total", "forward", "backward", "calls") + ("device",) * bool(summary.devices)
+    _indented(console, "layer", headers, rows)
 
 
 def _layer_blocks(summary: Summary) -> list[tuple[LayerRow, int]]:
@@ -189,6 +200,7 @@ def _layer_blocks(summary: Summary) -> list[tuple[LayerRow, int]]:
             share=so_far.share + row.share,
             forward_ns=so_far.forward_ns + row.forward_ns,
             backward_ns=so_far.backward_ns + row.backward_ns,
+            device_ns=so_far.device_ns + row.device_ns,
         )
         merged[pattern] = (added, number + 1)
     return sorted(merged.values(), key=lambda each: (-each[0].self_ns, each[0].name))
@@ -221,10 +233,23 @@ def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
         return
     for number, finding in enumerate(findings, 1):
         gain = f"gain {_gain(finding.gain_low, finding.gain_high)} of the step" if finding.gain_high > 0 else ""
-        emit(console, Text.assemble(f"{number}. ", (clean(finding.title, 300), "bold"), (f"  {gain}", "green")), 2)
+        title = clean(finding.title, 300)
+        fits = cell_len(title) + len(gain) + 7 <= console.width
+        _hanging(
+            console, f"{number}.", Text.assemble((title, "bold"), (f"  {gain}" if gain and fits else "", "green")), 2
+        )
+        if gain and not fits:
+            emit(console, Text(gain, style="green"), 5)
         for evidence in finding.evidence:
-            emit(console, Text(clean(evidence, 300)), 5)
-        emit(console, Text(f"→ {clean(finding.advice, 600)}"), 5)
+            _hanging(console, "•", Text(clean(evidence, 300)), 5)
+        _hanging(console, "→", Text(clean(finding.advice, 600)), 5)
+
+
+def _hanging(console: Console, mark: str, text: Text, indent: int) -> None:
+    """A text whose further lines begin below its first, not below its mark."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row(mark, text)
+    emit(console, grid, indent)
 
 
 def _gain(low: float, high: float) -> str:

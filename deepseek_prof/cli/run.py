@@ -5,37 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from typer import Context
-
     from deepseek_prof.log import Narrator
     from deepseek_prof.recording.command import Command
     from deepseek_prof.recording.supervisor import RunOutcome
-
-
-class RunCommand(TyperCommand):
-    """Leaves everything from the program on to the program, also where it begins with ``-m`` or ``-c``."""
-
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own Context
-        """Put ``--`` before the first word that is not an option of ours."""
-        takes_value = {
-            name: not getattr(option, "is_flag", True)
-            for option in self.params
-            if option.param_type_name == "option"
-            for name in option.opts
-        }
-        index = 0
-        while index < len(args) and args[index] != "--":
-            word = args[index]
-            if word in ("-m", "-c") or not word.startswith("-"):
-                args = [*args[:index], "--", *args[index:]]
-                break
-            index += 2 if takes_value.get(word, False) else 1
-        return super().parse_args(ctx, args)
 
 
 def run_command(

@@ -7,6 +7,7 @@ import math
 _TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 _SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _NAME_LIMIT = 120
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def duration(ns: float) -> str:
@@ -47,6 +48,18 @@ def clean(name: str, limit: int = _NAME_LIMIT) -> str:
     if len(name) > limit:
         head = (limit - 1) // 2
         name = f"{name[:head]}…{name[len(name) - (limit - 1 - head) :]}"
+    return _visible(name)
+
+
+def csv_cell(name: str) -> str:
+    """A name for a CSV file: on one line, and never taken for a formula by the spreadsheet that opens it.
+
+    Source: https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return f"'{_visible(name)}" if name.startswith(_FORMULA_STARTS) else _visible(name)
+
+
+def _visible(name: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
 
 

@@ -31,6 +31,7 @@ class Sort(str, Enum):
     self = "self"
     total = "total"
     count = "count"  # type: ignore[assignment]  # hides str.count, which nobody calls on an option
+    device = "device"
 
 
 class TopFormat(str, Enum):
@@ -82,10 +83,12 @@ def _write_csv(table: TopTable) -> None:
     from dataclasses import astuple, fields
 
     from deepseek_prof.analysis.top import TopRow
+    from deepseek_prof.cli.text import csv_cell
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([field.name for field in fields(TopRow)])
-    writer.writerows(astuple(row) for row in table.rows)
+    for row in table.rows:
+        writer.writerow([csv_cell(value) if isinstance(value, str) else value for value in astuple(row)])
 
 
 def _print_table(table: TopTable, run_name: str, query: str) -> None:
@@ -97,13 +100,19 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
 
     console = Console(highlight=False)
     title = f"{clean(run_name)} by {table.by}, {table.sort} first" + (f", where {clean(query)}" if query else "")
-    console.print(Text(title, style="bold"))
+    emit(console, Text(title, style="bold"))
     if not table.rows:
-        console.print(Text("Nothing selected." if query else "This run holds nothing to group so."))
+        emit(console, Text("Nothing selected." if query else "This run holds nothing to group so."))
         return
     with_type = table.by in ("op", "context")
     phases = table.by != "phase"
-    headers = ("type",) * with_type + ("self", "share", "total", "count", "max") + ("forward", "backward") * phases
+    with_device = table.device_ns > 0
+    headers = (
+        ("type",) * with_type
+        + ("self", "share", "total", "count", "max")
+        + ("forward", "backward") * phases
+        + ("device",) * with_device
+    )
     rows = [
         (
             row.name,
@@ -114,6 +123,7 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
             count(row.count),
             duration(row.max_ns),
             *([duration(row.forward_ns), duration(row.backward_ns)] if phases else []),
+            *([duration(row.device_ns)] if with_device else []),
         )
         for row in table.rows
     ]
@@ -123,7 +133,8 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
             (
                 f"{len(table.rows):,} of {table.groups:,} rows",
                 f"{table.span_count:,} spans",
-                f"{duration(table.self_ns)} of self time",
+                f"{duration(table.self_ns)} of {'accelerator' if table.devices else 'self'} time",
+                *([f"{duration(table.device_ns)} of accelerators on what it started"] if with_device else []),
             )
         )
     ]
@@ -132,4 +143,4 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
     if table.evicted_left_out:
         notes.append("Without the spans that --max-size removed: their sums know neither step nor time.")
     for note in notes:
-        console.print(Text(note, style="dim"))
+        emit(console, Text(note, style="dim"))

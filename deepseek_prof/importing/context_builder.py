@@ -77,7 +77,7 @@ class ContextBuilder:
         return self._layer(self.backward_twin(outer) if outer else ROOT, Phase.BACKWARD, self._layer_names[layer])
 
     def _layer_name(self, parent: int, module: str) -> str:
-        """Modules are named by class and number in a trace: ``Linear_0``. Below a root, the layers around stand before."""
+        """A trace names modules by class and number: ``Linear_0``. Below a root, the layers around stand before it."""
         outer = self.layers[parent]
         if outer == ROOT or self._outer_layers[outer] == ROOT:
             return module

@@ -131,7 +131,7 @@ class EventArray:
         parse: Callable[[bytes], Parsed | None],
         parse_elements: Callable[[list[bytes]], Parsed],
     ) -> tuple[Parsed | None, int, bool]:
-        """What the whole events at the beginning of ``data`` are, where the rest begins, and whether the array ended."""
+        """What the whole events in ``data`` are, where the rest begins, and whether the array ended."""
         window = max(0, len(data) - _WINDOW_BYTES)
         ends = [match.start() + 1 for match in _BETWEEN.finditer(data, window)]
         for end in ends[: -_GUESSES - 1 : -1]:

@@ -1,4 +1,4 @@
-"""Process, thread and rank numbers of a trace: what the file says where it says it, else numbers that clash with none."""
+"""Process, thread and rank numbers of a trace: what the file says, or else numbers that clash with none."""
 
 from __future__ import annotations
 

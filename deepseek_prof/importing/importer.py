@@ -1,9 +1,10 @@
-"""Imports trace files into one run: reads each file once, nests its events, and writes spans, contexts and ``run.json``."""
+"""Imports trace files into one run: reads each once, nests its events, writes spans, contexts and ``run.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,10 @@ def import_traces(
             for process in spans.processes.values():
                 steps += len(process.steps)
                 writer.close_process(rank, process.pid, process.contexts.table.to_arrow(), process.steps.to_arrow())
-                processes.append(_description(process, rank, path, events, table, array.metadata, spans.main is process))
-            files.append(
-                ImportedFile(path, rank, table.events, writer.spans - written, device_count, tuple(warnings))
-            )
+                processes.append(
+                    _description(process, rank, path, events, table, array.metadata, spans.main is process)
+                )
+            files.append(ImportedFile(path, rank, table.events, writer.spans - written, device_count, tuple(warnings)))
         writer.finish(_run_content(traces, files, _merged(processes)))
     return ImportResult(run_dir, tuple(files), steps)
 
@@ -140,7 +141,7 @@ def _read(path: Path, progress: Progress) -> tuple[EventTable, EventArray]:
         return events, b"[" + b",".join(valid) + b"]"
 
     for events, text in array.batches(parse, parse_elements):
-        table.add(events, lambda text=text: parse_times_ns(text))
+        table.add(events, partial(parse_times_ns, text))
         done = source.read_bytes / max(1, source.size_bytes)
         progress(f"{path.name}: {done * 100:.0f} % read, {table.events:,} events")
     return table, array
@@ -168,7 +169,12 @@ def _complete(table: EventTable, metadata: dict[str, Any], path: Path) -> tuple[
     host, device = table.host.finish(), table.device.finish()
     warnings = []
     base_ns = metadata.get("baseTimeNanoseconds", 0)
-    if not isinstance(base_ns, int) or isinstance(base_ns, bool) or base_ns < 0 or _latest_ns(host, device) + base_ns > _END_OF_TIME_NS:
+    if (
+        not isinstance(base_ns, int)
+        or isinstance(base_ns, bool)
+        or base_ns < 0
+        or _latest_ns(host, device) + base_ns > _END_OF_TIME_NS
+    ):
         warnings.append(f"{path.name} has no usable baseTimeNanoseconds: its times are not those of the clock")
         base_ns = 0
     links = table.links.finish()

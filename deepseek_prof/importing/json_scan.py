@@ -1,4 +1,4 @@
-"""Finds where the parts of JSON text begin and end by its brackets and strings alone, whether the parts are valid or not.
+"""Finds where the parts of JSON text begin and end by its brackets and strings alone, valid or not.
 
 The slow, exact way: the fast one guesses a boundary and lets the parser refuse it.
 """

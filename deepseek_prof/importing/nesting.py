@@ -11,6 +11,8 @@ from deepseek_prof.importing.context_builder import LABEL_BITS, ROOT, ContextBui
 from deepseek_prof.importing.event_table import Int64s
 from deepseek_prof.model import Kind
 
+_ROUNDING_NS = 1000
+"""Times are whole microseconds in many traces, and doubles that are little finer in others."""
 _BLOCK = 1 << 16
 """Rows that are Python lists at a time: they take ten times the memory of an array."""
 
@@ -43,10 +45,10 @@ class Nested:
 
 
 def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dict[tuple[int, int], int]) -> Nested:
-    """Nests the events of a thread.
+    """Nests the events of a thread: an event lies in the innermost one that is open when it starts and ends after it.
 
-    An event lies in the one that is open when it starts, also where, by the rounding of the profiler's clock, it ends a
-    little later; what sticks out is not taken from the time of the event around.
+    Where two overlap, the earlier one counts as ended when the later one starts: a Python frame that enters a scope
+    ends long before the scope. Only what sticks out by no more than the rounding of the clock is cut off instead.
 
     Args:
         events: the thread's events.
@@ -59,6 +61,7 @@ def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dic
     parent_row = np.empty(count, dtype=np.int64)
     end_ns = events.start_ns + events.dur_ns
     variant = np.where(events.sequence < 0, 0, np.where(events.forward_thread < 0, 1, 2)).astype(np.int64)
+    ends: dict[int, int] = {}
     open_ends: list[int] = []
     open_contexts: list[int] = []
     open_rows: list[int] = []
@@ -69,7 +72,7 @@ def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dic
         rows = slice(first, min(first + _BLOCK, count))
         numbers: list[int] = []
         parents: list[int] = []
-        for row, (start, end, label, kind_of_link) in enumerate(
+        for row, (start, event_end, label, kind_of_link) in enumerate(
             zip(
                 events.start_ns[rows].tolist(),
                 end_ns[rows].tolist(),
@@ -79,7 +82,18 @@ def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dic
             ),
             first,
         ):
-            while open_ends and open_ends[-1] <= start:
+            end = event_end
+            while open_ends and open_ends[-1] < end:
+                open_end = open_ends[-1]
+                if open_end > start:
+                    if end - open_end <= min(_ROUNDING_NS, open_end - start):
+                        end = ends[row] = open_end
+                        break
+                    ends[open_rows[-1]] = start
+                open_ends.pop()
+                open_contexts.pop()
+                open_rows.pop()
+            while open_ends and open_ends[-1] <= start:  # events of no length
                 open_ends.pop()
                 open_contexts.pop()
                 open_rows.pop()
@@ -91,7 +105,9 @@ def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dic
                 if layer != ROOT:
                     parent = contexts.backward_twin(layer)
             # The key is written out: this line runs once an event.
-            number = children.get((parent << LABEL_BITS | label) << 2 | kind_of_link) or add(parent, label, kind_of_link)
+            number = children.get((parent << LABEL_BITS | label) << 2 | kind_of_link) or add(
+                parent, label, kind_of_link
+            )
             if kind_of_link == 1:
                 layers_by_sequence[thread, int(events.sequence[row])] = layers[number]
             numbers.append(number)
@@ -99,13 +115,14 @@ def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dic
             open_contexts.append(number)
             open_rows.append(row)
         context[rows], parent_row[rows] = numbers, parents
+    if ends:
+        end_ns[list(ends)] = list(ends.values())
     return Nested(context, _self_times(events.start_ns, end_ns, parent_row))
 
 
 def _self_times(start_ns: Int64s, end_ns: Int64s, parent_row: Int64s) -> Int64s:
+    spent = end_ns - start_ns
     inside = np.flatnonzero(parent_row >= 0)
-    parents = parent_row[inside]
-    covered = np.minimum(end_ns[inside], end_ns[parents]) - start_ns[inside]
     # Sums of nanoseconds as doubles: exact up to 104 days.
-    by_parent = np.bincount(parents, weights=covered, minlength=len(start_ns))
-    return end_ns - start_ns - by_parent.astype(np.int64)
+    by_child = np.bincount(parent_row[inside], weights=spent[inside], minlength=len(spent))
+    return spent - by_child.astype(np.int64)

@@ -72,7 +72,7 @@ def parse_times_ns(text: bytes) -> list[int] | None:
 
 
 def parse_event(text: bytes) -> TraceEvent | None:
-    """One event, also where it is not quite JSON: not UTF-8, ``inf`` for a number, a lone backslash. None if hopeless."""
+    """One event, also where it is not quite JSON: not UTF-8, ``inf`` for a number, a lone backslash."""
     try:
         return _EVENT.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -91,12 +91,14 @@ def parse_event(text: bytes) -> TraceEvent | None:
 
 def _from_object(found: dict[str, Any]) -> TraceEvent | None:
     arguments = found.get("args")
-    fields = {key: value for key, value in found.items() if isinstance(value, (int, float, str)) or value is None}
+    fields: dict[str, Any] = _scalars(found)
     if isinstance(arguments, dict):
-        fields["args"] = {
-            key: value for key, value in arguments.items() if isinstance(value, (int, float, str)) or value is None
-        }
+        fields["args"] = _scalars(arguments)
     try:
         return msgspec.convert(fields, TraceEvent)
     except msgspec.ValidationError:
         return None
+
+
+def _scalars(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if isinstance(value, (int, float, str)) or value is None}

@@ -173,9 +173,7 @@ class TraceSpans:
             nowhere = np.zeros(len(rows), dtype=np.int64)
             yield self.main.pid, self._device_table(self.main, rows, nowhere, device["start_ns"][rows])
 
-    def _device_table(
-        self, process: TraceProcess, rows: Int64s, launched_in: Int64s, launched_ns: Int64s
-    ) -> pa.Table:
+    def _device_table(self, process: TraceProcess, rows: Int64s, launched_in: Int64s, launched_ns: Int64s) -> pa.Table:
         """``launched_in`` is the number of a context, 0 where none is known; the step is that of the launch."""
         device = {name: column[rows] for name, column in self._events.device.items()}
         label = device["label"].astype(np.int64)
@@ -285,9 +283,7 @@ def _groups(values: npt.NDArray[np.int32], order: Int64s) -> dict[int, Int64s]:
     """The rows of each value, in their own order."""
     present, starts = np.unique(values[order], return_index=True)
     ends = [*starts.tolist()[1:], len(order)]
-    return {
-        value: order[start:end] for value, start, end in zip(present.tolist(), starts.tolist(), ends, strict=True)
-    }
+    return {value: order[start:end] for value, start, end in zip(present.tolist(), starts.tolist(), ends, strict=True)}
 
 
 def _no_steps() -> StepFrames:

@@ -70,8 +70,8 @@ def script_name(words: Sequence[str]) -> str:
     for index, word in enumerate(words[:-1]):
         if word == "-m" and not words[index + 1].startswith("-"):
             return words[index + 1]
-    if words[0] == "-c":
-        return "code"
+        if word == "-c":
+            return "code"
     for word in words:
         if word.endswith(_SCRIPT_SUFFIXES):
             return Path(word).stem

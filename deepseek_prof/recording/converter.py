@@ -172,7 +172,11 @@ class Converter:
     def _note_segment(self, process: LiveProcess, path: Path, segment: Segment) -> None:
         process.dropped_spans[segment.tid] = max(segment.dropped, process.dropped_spans.get(segment.tid, 0))
         if segment.damage is not None:
-            self._record.drop(process.pid, f"{path.name} is damaged: {segment.damage}", segment.lost)
+            self._note_damage(process, path.name, segment.damage, segment.lost)
+
+    def _note_damage(self, process: LiveProcess, name: str, damage: str, spans: int) -> None:
+        self._record.warn(f"{name} of process {process.pid} is damaged: {damage}")
+        self._record.drop(process.pid, f"{name} is damaged: {damage}", spans)
 
     def _write_part(self, process: LiveProcess, batch: Sequence[tuple[Path, Segment]], *, alive: bool) -> None:
         # The log and the steps are read after the segments: both then hold all that the spans refer to.
@@ -201,7 +205,7 @@ class Converter:
             self._record.warn(f"contexts.log of process {process.pid} is damaged: {process.log_damage}")
         new_steps = process.steps.refresh(being_written=alive)
         for name, damage in process.steps.damage.items():
-            self._record.drop(process.pid, f"{name} is damaged: {damage}", 0)
+            self._note_damage(process, name, damage, 0)
         if new_steps:
             process.contexts.add_special(STEP_CONTEXT_NAME, Kind.STEP)
         if new_contexts or new_steps:

@@ -64,6 +64,17 @@ def _make(path: Path) -> Path:
     return path
 
 
+def default_run_directory(script: str) -> Path:
+    """Makes an empty ``./.deepseek-prof/<yyyymmdd-hhmmss>-<script>``. Raises OutputError."""
+    try:
+        return _make_default(script)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the run directory {error.filename}: {error.strerror}. "
+            "Choose a writable folder with --output DIR."
+        ) from error
+
+
 def _make_default(script: str) -> Path:
     root = default_root()
     if not root.exists():

@@ -155,7 +155,10 @@ def test_kineto_recorder_writes_the_same_kind_of_run(tmp_path: Path) -> None:
             layers.append(run.rows(query))
             steps.append(run.rows("SELECT step FROM spans WHERE kind = 'step' ORDER BY step"))
             # Kineto does not tell whose gradient AccumulateGrad takes: backward layers are compared by the native one.
-            query = "SELECT name, phase, if(phase = 'forward', layer, ''), count(*) FROM spans WHERE kind = 'op' GROUP BY ALL ORDER BY ALL"
+            query = (
+                "SELECT name, phase, if(phase = 'forward', layer, ''), count(*) FROM spans WHERE kind = 'op' "
+                "GROUP BY ALL ORDER BY ALL"
+            )
             phases.append(run.rows(query))
     assert counts[0] == counts[1]
     assert layers[0] == layers[1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,23 @@ def test_a_living_process_keeps_its_open_segment(run_dir: Path, eager: None) -> 
     assert starts(read_spans(run_dir)) == [*range(100, 500), 600]
     assert list(process.directory.glob("t*")) == []
     assert converter.warnings == ()
+
+
+def test_a_zombie_writes_no_more(run_dir: Path, eager: None) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        process = add_process(run_dir, ended.pid)
+        process.spans(1, [(100, 1, 1, process.context("x"))])
+        Converter(run_dir, max_size_bytes=NO_LIMIT).poll()
+    assert len(read_spans(run_dir)) == 1
+
+
+def test_a_later_process_of_the_same_number_is_another(run_dir: Path, eager: None) -> None:
+    process = add_process(run_dir, os.getpid())
+    process.spans(1, [(100, 1, 1, process.context("x"))])
+    os.utime(process.directory / "contexts.log", (1, 1))  # long before this process began
+    Converter(run_dir, max_size_bytes=NO_LIMIT).poll()
+    assert len(read_spans(run_dir)) == 1
 
 
 def test_few_closed_segments_wait(run_dir: Path) -> None:
@@ -302,7 +321,24 @@ def test_a_damaged_segment_costs_what_is_damaged(run_dir: Path) -> None:
         (5, files[0].name),
         (2, files[1].name),
     ]
+    assert len(info["warnings"]) == 2
+    assert all(f"process {DEAD_PID} is damaged" in warning for warning in info["warnings"])
     assert len(info["processes"]) == 1
+
+
+def test_damaged_steps_leave_the_steps_before(run_dir: Path) -> None:
+    process = add_process(run_dir)
+    process.spans(1, [(start, 1, 1, process.context("x")) for start in (150, 250, 350)])
+    process.steps([(100, 100), (200, 100), (300, 100)])
+    process.end()
+    (steps,) = process.directory.glob("steps-*")
+    data = bytearray(steps.read_bytes())
+    data[SEGMENT_HEADER.size + RECORD.size + 9] ^= 1
+    steps.write_bytes(data)
+    info = finish(run_dir)
+    assert [row["step"] for row in read_spans(run_dir)] == [0, 1, 1]
+    assert [entry["spans"] for entry in info["dropped"]] == [0]
+    assert "steps-00000.seg" in info["warnings"][0]
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 10, b"\0" * 4096])
@@ -363,15 +399,15 @@ def test_dropped_spans_are_summed_over_threads(run_dir: Path) -> None:
 
 
 def test_two_processes_of_one_pid_stay_apart(run_dir: Path) -> None:
-    for start in (0x9F, 0xA0):
+    for start in (0x2A, 0x11):
         process = add_process(run_dir, start=start)
         process.spans(1, [(start, 1, 1, process.context(f"of {start}"))])
         process.steps([(start, 1)])
         process.end(argv=[str(start)])
     info = finish(run_dir)
-    assert starts(read_spans(run_dir, DEAD_PID)) == [0x9F, 0xA0]
-    assert {row["name"] for row in read_rows(run_dir, "contexts/*/*")} == {"of 159", "of 160", "step"}
-    assert [process["argv"] for process in info["processes"]] == [["159"], ["160"]]
+    assert starts(read_spans(run_dir, DEAD_PID)) == [0x11, 0x2A]
+    assert {row["name"] for row in read_rows(run_dir, "contexts/*/*")} == {"of 17", "of 42", "step"}
+    assert [process["argv"] for process in info["processes"]] == [["17"], ["42"]]
     assert len(list(run_dir.glob("spans/*/*/steps-*.parquet"))) == 2
 
 

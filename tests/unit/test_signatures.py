@@ -10,6 +10,24 @@ from torch.utils import flop_counter
 
 from deepseek_prof.recording.signatures import Signature, Tensor, flops, has_flop_formula, parse_signature
 
+DTYPES = {
+    "Byte": torch.uint8,
+    "Char": torch.int8,
+    "Short": torch.int16,
+    "Int": torch.int32,
+    "Long": torch.int64,
+    "Half": torch.float16,
+    "Float": torch.float32,
+    "Double": torch.float64,
+    "ComplexFloat": torch.complex64,
+    "ComplexDouble": torch.complex128,
+    "Bool": torch.bool,
+    "BFloat16": torch.bfloat16,
+    "UInt16": torch.uint16,
+    "Float8_e4m3fn": torch.float8_e4m3fn,
+    "Float8_e5m2": torch.float8_e5m2,
+}
+
 
 def signature(*shapes: tuple[int, ...], **attributes: tuple[int, ...]) -> Signature:
     return Signature(tuple(Tensor("float32", shape) for shape in shapes), attributes)
@@ -61,10 +79,7 @@ def test_a_text_of_another_form_is_no_signature(text: str) -> None:
 
 
 def test_every_data_type_of_torch_has_its_size() -> None:
-    names = ("Byte", "Char", "Short", "Int", "Long", "Half", "Float", "Double", "ComplexFloat", "ComplexDouble", "Bool")
-    dtypes = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32)
-    dtypes = (*dtypes, torch.float64, torch.complex64, torch.complex128, torch.bool)
-    for name, dtype in (*zip(names, dtypes, strict=True), ("BFloat16", torch.bfloat16), ("UInt16", torch.uint16)):
+    for name, dtype in DTYPES.items():
         parsed = parse_signature(f"{name}[3]")
         assert parsed is not None
         assert parsed.shapes == f"{dtype}[3]".removeprefix("torch.")

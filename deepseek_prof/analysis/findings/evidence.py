@@ -167,7 +167,7 @@ def gather(run: Run, summary: Summary) -> Evidence:
     window = select(run, steps, warmup, evicted=has_evicted(run))
     rows = run.rows(
         "SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT "
-        f"FROM raw_spans WHERE {window.where} GROUP BY rank, pid, tid, context_id",
+        f"FROM raw_spans WHERE ({window.where}) AND device IS NULL GROUP BY rank, pid, tid, context_id",
         window.params,
     )
     driving = {(each.rank, each.pid, each.tid) for each in summary.threads if each.drives_steps}

@@ -51,7 +51,7 @@ _TorchLoader.exec_module.__code__ = _TorchLoader.exec_module.__code__.replace(
 class _TorchFinder:
     """Meta path finder: notices the import of torch, and finds our own package for the child's half."""
 
-    def __init__(self):  # type: ignore[no-untyped-def]
+    def __init__(self):
         self.searching = set()  # threads that ask the other finders for torch at this moment
 
     def find_spec(self, name, path=None, target=None):

@@ -1,0 +1,53 @@
+"""The report's section on accelerators: how busy each was, and what they ran."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from deepseek_prof.analysis.results import Summary
+from deepseek_prof.cli.rendering import emit, figures_table
+from deepseek_prof.cli.text import clean, count, duration, percent
+
+_TOP_KERNELS = 8
+
+
+def print_devices(console: Console, summary: Summary) -> None:
+    """Nothing for a run without accelerators."""
+    if not summary.devices:
+        return
+    per_step = " per step" if summary.window.step_count and not summary.filtered else ""
+    console.print()
+    console.print(
+        Text.assemble(
+            ("Accelerators", "bold"), (f"  {len(summary.kernels):,} kernels and copies in all;{per_step}", "dim")
+        )
+    )
+    for device in summary.devices:
+        rank = f"rank {device.rank} " if summary.ranks > 1 else ""
+        share = "" if summary.filtered else f" {percent(device.share)} of the time,"
+        busy, kernels, copies = (
+            duration(ns * _ranks(summary) / summary.per_step)
+            for ns in (device.busy_ns, device.kernel_ns, device.copy_ns)
+        )
+        line = f"{rank}{clean(device.device)} busy{share} {busy}: kernels {kernels}, copies {copies}"
+        emit(console, Text(line), 2)
+    rows = [
+        (
+            row.name,
+            row.type,
+            duration(row.self_ns / summary.per_step),
+            percent(row.share),
+            duration(row.forward_ns / summary.per_step),
+            duration(row.backward_ns / summary.per_step),
+            count(row.count / summary.per_step),
+        )
+        for row in summary.kernels[:_TOP_KERNELS]
+    ]
+    headers = ("type", "time", "share", "forward", "backward", "calls")
+    emit(console, figures_table("kernel", headers, rows, console.width - 2, drop=("forward", "backward", "type")), 2)
+
+
+def _ranks(summary: Summary) -> int:
+    """Steps are counted over all ranks, a device belongs to one."""
+    return summary.ranks if summary.window.step_count else 1
