@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from benchmarks.measurements.bert_base import BERT_BASE
+from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.long_run import LongRun
 from benchmarks.measurements.reading import Reading
 from benchmarks.measurements.resnet18 import RESNET18
@@ -48,4 +49,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     BERT_BASE,
     LongRun(),
     Reading(),
+    Importing(),
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "annotate", "load", "profile"]
+__all__ = ["Run", "__version__", "annotate", "load", "log", "profile"]
 
 if TYPE_CHECKING:
     from deepseek_prof.api import LoadedRun as Run
     from deepseek_prof.api import load, profile
     from deepseek_prof.scopes import annotate
+    from deepseek_prof.user_log import log
 
 # The package is imported into profiled programs too: nothing below is loaded before it is used.
 _HOMES = {
@@ -18,6 +19,7 @@ _HOMES = {
     "load": ("deepseek_prof.api", "load"),
     "profile": ("deepseek_prof.api", "profile"),
     "annotate": ("deepseek_prof.scopes", "annotate"),
+    "log": ("deepseek_prof.user_log", "log"),
 }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,19 +80,26 @@ class LoadedRun:
 def load(run: str | os.PathLike[str] | None = None) -> LoadedRun:
     """Open a run: a directory, a run's name, or ``latest`` (the default).
 
-    A run whose recording was cut off is converted first.
+    A run whose recording was cut off is converted first; where it cannot be written, or is still being recorded, what
+    is converted so far is opened, with a warning.
 
     Raises:
         RunNotFoundError: no such run.
         RunDamagedError: its files cannot be read.
     """
-    from deepseek_prof.recording.recover import needs_recovery, recover
+    from deepseek_prof.errors import OutputError
+    from deepseek_prof.recording.recover import is_recording, needs_recovery, recover
     from deepseek_prof.trace.catalog import resolve_run
     from deepseek_prof.trace.run import Run
 
     path = resolve_run(os.fspath(run) if run is not None else None)
     if needs_recovery(path):
-        recover(path)
+        try:
+            recover(path)
+        except OutputError as error:
+            warnings.warn(f"{error} Opened as far as it is converted.", stacklevel=2)
+    elif is_recording(path):
+        warnings.warn(f"{path} is still being recorded; opened as far as it is converted.", stacklevel=2)
     return LoadedRun(Run.open(path))
 
 
@@ -114,25 +123,34 @@ def profile(output: str | os.PathLike[str] | None = None, *, record: str = "ops"
         record: ``layers``, ``ops`` or ``full``.
 
     Raises:
+        UsageError: ``record`` is none of these.
         OutputError: the directory exists or cannot be made.
         RecorderError: this process is being recorded already, or no recorder works here.
     """
     import torch  # noqa: F401  # the recorder attaches to it
 
     from deepseek_prof.collectors import child
-    from deepseek_prof.config import RunSettings
+    from deepseek_prof.config import RECORD_LEVELS, RunSettings
+    from deepseek_prof.errors import RecorderError, UsageError
     from deepseek_prof.recording.follow import DONE_NAME
     from deepseek_prof.recording.recover import needs_recovery, recover
     from deepseek_prof.recording.run_directory import create_run_directory
 
+    if record not in RECORD_LEVELS:
+        raise UsageError(f"Cannot record {record!r}: choose one of {', '.join(RECORD_LEVELS)}.")
     settings = RunSettings(output=Path(output) if output is not None else None, record=record)
     path = create_run_directory(settings, list(getattr(sys, "orig_argv", sys.argv)))
-    child.begin(path / "live", child.ChildSettings(record=record, parent_pid=os.getppid()))
-    # Conversion runs beside the user's process, not in it, so that a long block stays bounded on disk.
-    helper = subprocess.Popen(
-        [sys.executable, "-m", "deepseek_prof.recording.follow", str(path), str(os.getpid())],
-        stdin=subprocess.DEVNULL,
-    )
+    try:
+        child.begin(path / "live", child.ChildSettings(record=record, parent_pid=os.getppid()))
+    except RecorderError:
+        shutil.rmtree(path)
+        raise
+    try:
+        helper = _start_converter(path)
+    except OSError:
+        child.end()
+        shutil.rmtree(path)
+        raise
     try:
         yield Profile(path)
     finally:
@@ -140,3 +158,16 @@ def profile(output: str | os.PathLike[str] | None = None, *, record: str = "ops"
         (path / "live" / DONE_NAME).touch()
         if helper.wait() != 0 and needs_recovery(path):
             recover(path)
+
+
+def _start_converter(path: Path) -> subprocess.Popen[bytes]:
+    """Conversion runs beside the user's process, not in it, so that a long block stays bounded on disk."""
+    # Started in the run directory: `-m` puts the working directory first, where a user's file could be called as a
+    # module that we import. What the user's PYTHONPATH names relative to theirs stays found.
+    paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "deepseek_prof.recording.follow", str(path), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        cwd=path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(each) for each in paths if each)},  # noqa: PTH100  # keeps links
+    )

@@ -86,7 +86,7 @@ def context_sums(
     """
     source = "spans" if joined else "raw_spans"
     device = "device" if has_devices(run) else "NULL"
-    rows = run.rows(
+    rows = run.kept_rows(
         f"SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT, max(dur_ns), "
         f"{device} FROM {source} WHERE {where} GROUP BY rank, pid, tid, context_id, {device}",
         params,
@@ -107,7 +107,7 @@ def evicted_sums(run: Run, tree: ContextTree, condition: Condition | None = None
 
 def has_devices(run: Run) -> bool:
     """Whether the run holds work of accelerators. A thread's number may be a stream's too: only ``device`` tells."""
-    return bool(run.rows("SELECT 1 FROM raw_spans WHERE device IS NOT NULL LIMIT 1"))
+    return bool(run.kept_rows("SELECT 1 FROM raw_spans WHERE device IS NOT NULL LIMIT 1"))
 
 
 def on_host(sums: Iterable[ContextSum]) -> list[ContextSum]:

@@ -32,21 +32,20 @@ def device_stats(
         f"WHERE ({where}) AND device IS NOT NULL AND self_ns > 0), "
         "placed AS (SELECT *, max(end_ns) OVER (PARTITION BY rank, device ORDER BY start_ns, end_ns "
         "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached_ns FROM work) "
-        "SELECT rank, device, sum(greatest(0, end_ns - greatest(start_ns, coalesce(reached_ns, start_ns))))::BIGINT, "
-        "max(end_ns) - min(start_ns) "
+        "SELECT rank, device, sum(greatest(0, end_ns - greatest(start_ns, coalesce(reached_ns, start_ns))))::BIGINT "
         "FROM placed GROUP BY rank, device ORDER BY rank, device",
         params,
     )
     found = []
-    for rank, device, busy_ns, extent_ns in rows:
+    for rank, device, busy_ns in rows:
         mine = [each for each in sums if each.rank == rank and each.device == device]
         found.append(
             DeviceStat(
                 rank=rank,
                 device=device,
                 busy_ns=busy_ns,
-                # The work of a step may end long after the step on the host.
-                share=busy_ns / (max(wall_ns, extent_ns) or 1),
+                # The work of the last step may end long after that step on the host.
+                share=min(1.0, busy_ns / (wall_ns or 1)),
                 count=sum(each.count for each in mine if each.node.kind in _DEVICE_KINDS),
                 kernel_ns=sum(each.self_ns for each in mine if each.node.kind == "kernel"),
                 copy_ns=sum(each.self_ns for each in mine if each.node.kind in ("memcpy", "memset")),

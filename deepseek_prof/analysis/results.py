@@ -95,8 +95,7 @@ class DeviceStat:
     busy_ns: int
     """Time in which at least one of its streams worked."""
     share: float
-    """``busy_ns`` as a fraction of ``Summary.wall_ns`` of one rank, or of the time from the device's first to its last
-    work where that is longer."""
+    """``busy_ns`` as a fraction of ``Summary.wall_ns`` of one rank, at most 1."""
     count: int
     """Kernels, copies and fills."""
     kernel_ns: int

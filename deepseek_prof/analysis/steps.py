@@ -27,7 +27,7 @@ class Step:
 
 def read_steps(run: Run) -> list[Step]:
     """The finished steps of all processes, by process and number."""
-    rows = run.rows(
+    rows = run.kept_rows(
         "SELECT s.rank, s.pid, s.step, s.dur_ns FROM raw_spans s WHERE s.step IS NOT NULL AND s.context_id IN "
         "(SELECT context_id FROM process_contexts WHERE kind = 'step') ORDER BY 1, 2, 3"
     )

@@ -49,7 +49,7 @@ def select(
             run.connection.executemany(
                 "INSERT INTO window_steps VALUES (?, ?, ?)", [(step.rank, step.pid, step.step) for step in chosen]
             )
-            where = "(rank, pid, step) IN (SELECT (rank, pid, step) FROM window_steps)"
+            where = f"({_ranges(chosen)}) AND (rank, pid, step) IN (SELECT (rank, pid, step) FROM window_steps)"
     numbers = [step.step for step in chosen]
     window = Window((min(numbers), max(numbers)), len(chosen), sampled, evicted_before)
     return Selection(where, (), window, sum(step.dur_ns for step in chosen))

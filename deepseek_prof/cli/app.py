@@ -13,13 +13,15 @@ import typer
 from deepseek_prof.cli.doctor import doctor_command
 from deepseek_prof.cli.import_trace import import_command
 from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
+from deepseek_prof.cli.logs import logs_command
 from deepseek_prof.cli.recover import recover_command
 from deepseek_prof.cli.report import report_command
 from deepseek_prof.cli.run import run_command
 from deepseek_prof.cli.runs import runs_command
+from deepseek_prof.cli.sql import sql_command
 from deepseek_prof.cli.top import top_command
 from deepseek_prof.errors import DeepseekProfError
-from deepseek_prof.log import printable
+from deepseek_prof.narration import printable
 
 INTERRUPTED = 130
 _HELP = """Record every operator of a PyTorch program, by layer, phase and step, and say where the time goes.
@@ -44,6 +46,8 @@ def build_app() -> typer.Typer:
     app.command("run", cls=ProgramCommand, context_settings=_PASS_THROUGH)(_guarded(run_command))
     app.command("report", cls=QueryCommand)(_guarded(report_command))
     app.command("top", cls=QueryCommand)(_guarded(top_command))
+    app.command("logs")(_guarded(logs_command))
+    app.command("sql")(_guarded(sql_command))
     app.command("runs")(_guarded(runs_command))
     app.command("import")(_guarded(import_command))
     app.command("recover")(_guarded(recover_command))
@@ -60,10 +64,8 @@ def main() -> None:
     build_app()(prog_name="deepseek-prof")
 
 
-def _options(
-    version: bool = typer.Option(False, "--version", is_eager=True, help="Show the version and exit."),
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import PackageNotFoundError
         from importlib.metadata import version as installed_version
 
@@ -72,6 +74,14 @@ def _options(
         except PackageNotFoundError:
             print("deepseek-prof (not installed)")
         raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+    ),
+) -> None:
+    """Options of the command itself: each does its work in its callback, before a sub-command is looked for."""
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:

@@ -108,7 +108,7 @@ def _compiler() -> Check:
 def _recorder(python: str, *, build: bool) -> Check:
     from deepseek_prof.collectors.native.build import ensure_built, library_path, probe
     from deepseek_prof.errors import RecorderError
-    from deepseek_prof.log import Narrator
+    from deepseek_prof.narration import Narrator
 
     library = library_path(probe(python))
     if not build and not library.exists():

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from deepseek_prof.importing.importer import ImportResult
-    from deepseek_prof.log import Narrator
+    from deepseek_prof.narration import Narrator
 
 _FIRST_NEWS_S = 1.0
 _NEWS_EVERY_S = 2.0
@@ -36,7 +36,7 @@ def import_command(
     import time
 
     from deepseek_prof.importing.importer import import_traces
-    from deepseek_prof.log import Narrator
+    from deepseek_prof.narration import Narrator
 
     narrator = Narrator(quiet=quiet)
     next_news_s = time.monotonic() + _FIRST_NEWS_S

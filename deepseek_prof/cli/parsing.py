@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from typer import Context
 from typer.core import TyperCommand
 
 _NEGATED_CLAUSE = re.compile(r"-(\(|[a-z]+[:<>])")
@@ -23,7 +23,7 @@ def takes_value(command: TyperCommand) -> dict[str, bool]:
 class ProgramCommand(TyperCommand):
     """Leaves everything from the program on to the program, also where it begins with an option of Python's."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``--`` before the first word that is not an option of ours."""
         options = takes_value(self) | dict.fromkeys(ctx.help_option_names, False)
         index = 0
@@ -40,7 +40,7 @@ class ProgramCommand(TyperCommand):
 class QueryCommand(TyperCommand):
     """Takes a clause such as ``-op:*copy*`` for a part of the query, not for an option."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the arguments, in their order, behind the options and a ``--``."""
         values = takes_value(self)
         options: list[str] = []

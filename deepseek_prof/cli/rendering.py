@@ -16,6 +16,17 @@ _MIN_NAME_WIDTH = 26
 _GAP = 2  # one of padding, one of the box
 
 
+class OutputConsole(Console):
+    """Standard output: a plain pipe, or a terminal with its colours."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line: rich would end the process with status 1."""
+        raise BrokenPipeError
+
+
 def figures_table(
     name_header: str,
     headers: Sequence[str],

@@ -40,9 +40,9 @@ def report_command(
         if output_format is ReportFormat.json:
             _write_json(opened, condition)
             return
-        from rich.console import Console
+        from deepseek_prof.cli.rendering import OutputConsole
 
-        render_report(opened, Console(highlight=False), condition, query_text)
+        render_report(opened, OutputConsole(), condition, query_text)
 
 
 def render_report(run: Run, console: Console, condition: Condition | None = None, query: str = "") -> None:

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deepseek_prof.log import Narrator
+    from deepseek_prof.narration import Narrator
     from deepseek_prof.recording.command import Command
     from deepseek_prof.recording.supervisor import RunOutcome
 
@@ -60,7 +60,7 @@ def run_command(
 
     from deepseek_prof.collectors import counter_collectors
     from deepseek_prof.config import load_settings
-    from deepseek_prof.log import Narrator
+    from deepseek_prof.narration import Narrator
     from deepseek_prof.recording.command import resolve_command
     from deepseek_prof.recording.run_directory import create_run_directory
     from deepseek_prof.recording.signals import die_like

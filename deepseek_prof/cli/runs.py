@@ -44,9 +44,7 @@ def runs_command(
         return
     import sys
 
-    from rich.console import Console
-
-    from deepseek_prof.cli.rendering import emit, figures_table
+    from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
     from deepseek_prof.cli.text import clean, count, duration, shortened, size
 
     if not entries:
@@ -64,6 +62,6 @@ def runs_command(
         )
         for entry in entries
     ]
-    console = Console(highlight=False)
+    console = OutputConsole()
     headers = ("recorded", "script", "status", "time", "spans", "size")
     emit(console, figures_table("run", headers, rows, console.width, drop=("script", "size", "time")))

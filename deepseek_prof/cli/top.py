@@ -92,13 +92,12 @@ def _write_csv(table: TopTable) -> None:
 
 
 def _print_table(table: TopTable, run_name: str, query: str) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    from deepseek_prof.cli.rendering import emit, figures_table
+    from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
     from deepseek_prof.cli.text import clean, count, duration, percent
 
-    console = Console(highlight=False)
+    console = OutputConsole()
     title = f"{clean(run_name)} by {table.by}, {table.sort} first" + (f", where {clean(query)}" if query else "")
     emit(console, Text(title, style="bold"))
     if not table.rows:

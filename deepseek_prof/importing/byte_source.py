@@ -61,9 +61,11 @@ class ByteSource:
                 offer(None)
             except BaseException as error:  # noqa: BLE001  # raised again where the chunks are taken
                 offer(error)
+            finally:
+                self._file.close()
 
-        thread = threading.Thread(target=produce, name="read-trace", daemon=True)
-        thread.start()
+        # Never waited for: it may hang in a read of a pipe or of a network disk when the user has had enough.
+        threading.Thread(target=produce, name="read-trace", daemon=True).start()
         try:
             while (item := ready.get()) is not None:
                 if isinstance(item, BaseException):
@@ -71,8 +73,6 @@ class ByteSource:
                 yield item
         finally:
             stopped.set()
-            thread.join()
-            self._file.close()
 
     def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
         try:

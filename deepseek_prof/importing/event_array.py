@@ -148,8 +148,9 @@ class EventArray:
     def _read_tail(self, tail: bytes, *, in_object: bool) -> None:
         tail = tail.strip(_SEPARATOR)
         self.cut_off = self._source.cut_off
-        if in_object and not self._add_metadata(b"{" + tail) and self.cut_off is None:
-            self.cut_off = "it ends behind its events, in the middle of what describes them"
+        whole = self._add_metadata(b"{" + tail) if in_object else not tail
+        if not whole and self.cut_off is None:
+            self.cut_off = "what follows its events is not whole"
 
     def _add_metadata(self, text: bytes) -> bool:
         try:

@@ -21,8 +21,8 @@ Int64s: TypeAlias = npt.NDArray[np.int64]
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 HOST_COLUMNS = {"thread": np.int32, "label": np.int32, "start_ns": np.int64, "dur_ns": np.int64, "external": np.int64}
-LINK_COLUMNS = {"row": np.int64, "sequence": np.int64, "forward_thread": np.int64}
-LAUNCH_COLUMNS = {"row": np.int64, "correlation": np.int64}
+LINK_COLUMNS = {"row": np.int32, "sequence": np.int64, "forward_thread": np.int32}
+LAUNCH_COLUMNS = {"row": np.int32, "correlation": np.int64}
 DEVICE_COLUMNS = {
     "thread": np.int32,
     "label": np.int32,
@@ -234,11 +234,9 @@ class EventTable:
 
 
 def _needs_exact_times(events: Sequence[TraceEvent]) -> bool:
-    """Whether times are so large that a float of microseconds is coarser than a nanosecond, and have fractions."""
-    first = next((event.ts for event in events if isinstance(event.ts, float)), None)
-    if first is None or abs(first) < 2**43:
-        return False
-    return any(isinstance(event.ts, float) and not event.ts.is_integer() for event in events)
+    """Whether times are so large that a float of microseconds is coarser than a nanosecond, and not whole."""
+    first = next((event.ts for event in events if isinstance(event.ts, float)), 0.0)
+    return abs(first) >= 2**43
 
 
 def _nanoseconds(time_us: npt.NDArray[np.float64]) -> Int64s:

@@ -142,7 +142,7 @@ def _read(path: Path, progress: Progress) -> tuple[EventTable, EventArray]:
 
     for events, text in array.batches(parse, parse_elements):
         table.add(events, partial(parse_times_ns, text))
-        done = source.read_bytes / max(1, source.size_bytes)
+        done = min(1.0, source.read_bytes / max(1, source.size_bytes))  # a pipe has no size
         progress(f"{path.name}: {done * 100:.0f} % read, {table.events:,} events")
     return table, array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,19 +14,19 @@ from deepseek_prof.model import Kind
 
 _ROUNDING_NS = 1000
 """Times are whole microseconds in many traces, and doubles that are little finer in others."""
-_BLOCK = 1 << 16
-"""Rows that are Python lists at a time: they take ten times the memory of an array."""
+UNKNOWN_THREAD = 1 << 20
+"""The thread of a forward operator that nothing tells."""
+_SEQUENCE_BITS = 43
 
 
 @dataclass(frozen=True)
 class ThreadEvents:
-    """The events of one thread, by start, the longer first where two start together.
+    """Some of the events of one thread, by start, the longer first where two start together.
 
     ``sequence`` is -1 where an event has none; ``forward_thread``: -1 for an event that runs forward, else the number
-    of the thread that ran its forward operator (:data:`UNKNOWN_THREAD` where nothing tells).
+    of the thread that ran its forward operator.
     """
 
-    thread: int
     label: npt.NDArray[np.int32]
     start_ns: Int64s
     dur_ns: Int64s
@@ -33,63 +34,77 @@ class ThreadEvents:
     forward_thread: Int64s
 
 
-UNKNOWN_THREAD = 1 << 40
-
-
 @dataclass(frozen=True)
 class Nested:
     """One value for each event of a thread: its context's number, and its time outside the events in it."""
 
-    context: npt.NDArray[np.int64]
+    context: npt.NDArray[np.int32]
     self_ns: Int64s
 
 
-def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dict[tuple[int, int], int]) -> Nested:
+class SequenceLayers:
+    """The layers of the operators that autograd has a number for; those outside any layer take no room."""
+
+    def __init__(self) -> None:
+        self._layers: dict[int, int] = {}
+
+    def note(self, thread: int, sequence: int, layer: int) -> None:
+        """An operator of ``thread`` has run forward; the last of a number is the one that autograd means."""
+        key = thread << _SEQUENCE_BITS | sequence
+        if layer != ROOT:
+            self._layers[key] = layer
+        else:
+            self._layers.pop(key, None)
+
+    def find(self, thread: int, sequence: int) -> int:
+        """The layer of the forward operator, ROOT where it had none or is not known."""
+        return self._layers.get(thread << _SEQUENCE_BITS | sequence, ROOT)
+
+
+def nest(
+    thread: int, count: int, blocks: Iterable[ThreadEvents], contexts: ContextBuilder, layers: SequenceLayers
+) -> Nested:
     """Nests the events of a thread: an event lies in the innermost one that is open when it starts and ends after it.
 
     Where two overlap, the earlier one counts as ended when the later one starts: a Python frame that enters a scope
     ends long before the scope. Only what sticks out by no more than the rounding of the clock is cut off instead.
 
     Args:
-        events: the thread's events.
+        thread: the thread's number.
+        count: of all its events.
+        blocks: its events in turn, some thousands at a time.
         contexts: takes new contexts.
-        layers_by_sequence: the layer of the operators that autograd has a number for, by thread and number; forward
-            threads add to it, backward nodes are placed by it.
+        layers: forward operators add to it, backward nodes are placed by it.
     """
-    count = len(events.start_ns)
-    context = np.empty(count, dtype=np.int64)
-    parent_row = np.empty(count, dtype=np.int64)
-    end_ns = events.start_ns + events.dur_ns
-    variant = np.where(events.sequence < 0, 0, np.where(events.forward_thread < 0, 1, 2)).astype(np.int64)
-    ends: dict[int, int] = {}
+    context = np.empty(count, dtype=np.int32)
+    parent_row = np.empty(count, dtype=np.int32)
+    self_ns = np.empty(count, dtype=np.int64)
+    shortened_ns: dict[int, int] = {}
     open_ends: list[int] = []
     open_contexts: list[int] = []
     open_rows: list[int] = []
     children = contexts.children
     add = contexts.add
-    layers, kinds, thread = contexts.layers, contexts.kinds, events.thread
-    for first in range(0, count, _BLOCK):
-        rows = slice(first, min(first + _BLOCK, count))
+    layer_of, kind_of = contexts.layers, contexts.kinds
+    first = 0
+    for block in blocks:
         numbers: list[int] = []
         parents: list[int] = []
-        for row, (start, event_end, label, kind_of_link) in enumerate(
-            zip(
-                events.start_ns[rows].tolist(),
-                end_ns[rows].tolist(),
-                events.label[rows].tolist(),
-                variant[rows].tolist(),
-                strict=True,
-            ),
-            first,
-        ):
+        ends = block.start_ns + block.dur_ns
+        # As ContextBuilder.add wants it.
+        variants = np.where(block.sequence < 0, 0, np.where(block.forward_thread < 0, 1, 2))
+        columns = (block.start_ns.tolist(), ends.tolist(), block.label.tolist(), variants.tolist())
+        for row, (start, event_end, label, variant) in enumerate(zip(*columns, strict=True), first):
             end = event_end
             while open_ends and open_ends[-1] < end:
                 open_end = open_ends[-1]
                 if open_end > start:
                     if end - open_end <= min(_ROUNDING_NS, open_end - start):
-                        end = ends[row] = open_end
+                        shortened_ns[row] = end - open_end
+                        end = open_end
                         break
-                    ends[open_rows[-1]] = start
+                    below = open_rows[-1]
+                    shortened_ns[below] = shortened_ns.get(below, 0) + open_end - start
                 open_ends.pop()
                 open_contexts.pop()
                 open_rows.pop()
@@ -99,30 +114,29 @@ def nest(events: ThreadEvents, contexts: ContextBuilder, layers_by_sequence: dic
                 open_rows.pop()
             parent = open_contexts[-1] if open_contexts else ROOT
             parents.append(open_rows[-1] if open_rows else -1)
-            if kind_of_link == 2 and kinds[parent] is not Kind.AUTOGRAD:
-                sequence, forward = int(events.sequence[row]), int(events.forward_thread[row])
-                layer = layers_by_sequence.get((forward, sequence), ROOT)
+            if variant == 2 and kind_of[parent] is not Kind.AUTOGRAD:
+                layer = layers.find(int(block.forward_thread[row - first]), int(block.sequence[row - first]))
                 if layer != ROOT:
                     parent = contexts.backward_twin(layer)
             # The key is written out: this line runs once an event.
-            number = children.get((parent << LABEL_BITS | label) << 2 | kind_of_link) or add(
-                parent, label, kind_of_link
-            )
-            if kind_of_link == 1:
-                layers_by_sequence[thread, int(events.sequence[row])] = layers[number]
+            number = children.get((parent << LABEL_BITS | label) << 2 | variant) or add(parent, label, variant)
+            if variant == 1:
+                layers.note(thread, int(block.sequence[row - first]), layer_of[number])
             numbers.append(number)
             open_ends.append(end)
             open_contexts.append(number)
             open_rows.append(row)
-        context[rows], parent_row[rows] = numbers, parents
-    if ends:
-        end_ns[list(ends)] = list(ends.values())
-    return Nested(context, _self_times(events.start_ns, end_ns, parent_row))
+        rows = slice(first, first + len(numbers))
+        context[rows], parent_row[rows], self_ns[rows] = numbers, parents, block.dur_ns
+        _take_from_parents(self_ns, parent_row[rows], block.dur_ns)
+        first += len(numbers)
+    if shortened_ns:
+        shortened, by_ns = np.array(list(shortened_ns)), np.array(list(shortened_ns.values()))
+        self_ns[shortened] -= by_ns
+        _take_from_parents(self_ns, parent_row[shortened], -by_ns)
+    return Nested(context, self_ns)
 
 
-def _self_times(start_ns: Int64s, end_ns: Int64s, parent_row: Int64s) -> Int64s:
-    spent = end_ns - start_ns
-    inside = np.flatnonzero(parent_row >= 0)
-    # Sums of nanoseconds as doubles: exact up to 104 days.
-    by_child = np.bincount(parent_row[inside], weights=spent[inside], minlength=len(spent))
-    return spent - by_child.astype(np.int64)
+def _take_from_parents(self_ns: Int64s, parent_row: npt.NDArray[np.int32], spent_ns: Int64s) -> None:
+    inside = parent_row >= 0
+    np.subtract.at(self_ns, parent_row[inside], spent_ns[inside])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deepseek_prof.config import RunSettings
 from deepseek_prof.errors import DeepseekProfError, UsageError
 from deepseek_prof.interfaces import CounterCollector
-from deepseek_prof.log import Narrator
+from deepseek_prof.narration import Narrator
 from deepseek_prof.recording.command import Command
 from deepseek_prof.recording.run_directory import LIVE_NAME
 from deepseek_prof.recording.signals import relayed_signals, signal_name

@@ -47,13 +47,14 @@ class Run:
     """A run directory opened for reading.
 
     Use as a context manager, or call :meth:`close`. ``connection`` holds the views ``spans``, ``contexts``,
-    ``counters``, ``samples`` and ``sums``; ``info`` is the content of ``run.json``.
+    ``counters``, ``samples``, ``sums`` and ``logs``; ``info`` is the content of ``run.json``.
     """
 
     def __init__(self, path: Path, info: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> None:
         self.path = path
         self.info = info
         self.connection = connection
+        self._kept: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] = {}
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -105,7 +106,14 @@ class Run:
         Raises:
             RunDamagedError: a file turned out to be damaged while it was read; names the file.
         """
-        return self._read(lambda: self.connection.execute(sql, list(params)).fetchall())
+        return self.guarded(lambda: self.connection.execute(sql, list(params)).fetchall())
+
+    def kept_rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """As :meth:`rows`, but read once: for what reads every span and is needed again. Do not change the list."""
+        key = (sql, tuple(params))
+        if key not in self._kept:
+            self._kept[key] = self.rows(sql, params)
+        return self._kept[key]
 
     def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
         """The rows of a query as an Arrow table.
@@ -113,9 +121,14 @@ class Run:
         Raises:
             RunDamagedError: a file turned out to be damaged while it was read; names the file.
         """
-        return self._read(lambda: self.connection.sql(sql, params=list(params)).to_arrow_table())
+        return self.guarded(lambda: self.connection.sql(sql, params=list(params)).to_arrow_table())
 
-    def _read(self, fetch: Callable[[], _T]) -> _T:
+    def guarded(self, fetch: Callable[[], _T]) -> _T:
+        """What ``fetch`` reads from ``connection``, or a cursor of it.
+
+        Raises:
+            RunDamagedError: a file turned out to be damaged while it was read; names the file.
+        """
         import duckdb
 
         try:

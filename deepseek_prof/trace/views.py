@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepseek_prof.errors import RunDamagedError
+from deepseek_prof.trace.log_view import create_logs_view, quoted_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,7 +70,7 @@ CREATE TABLE samples(rank INTEGER, pid BIGINT, tid BIGINT, ts_ns BIGINT, stack V
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
-    """Create ``spans, contexts, counters, samples, sums`` for the run in ``run_dir``.
+    """Create ``spans, contexts, counters, samples, sums, logs`` for the run in ``run_dir``.
 
     ``raw_spans`` and ``raw_sums`` are the same without the join to the contexts (the fast way to sum), and
     ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``.
@@ -88,6 +89,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
     _create(connection, run_dir, "sums", "raw_sums", "TABLE")
     _create(connection, run_dir, "counters", "raw_counters", "VIEW")
     connection.execute(_JOINED)
+    create_logs_view(connection, run_dir)
 
 
 def _create(
@@ -119,13 +121,7 @@ def _create(
 
 
 def _read_parquet(paths: list[Path]) -> str:
-    return f"read_parquet([{', '.join(_quoted(path) for path in paths)}], hive_partitioning=false)"
-
-
-def _quoted(path: Path) -> str:
-    """A path as an SQL string in which DuckDB sees no glob."""
-    escaped = "".join(f"[{char}]" if char in "[*?" else char for char in str(path.resolve()))
-    return "'" + escaped.replace("'", "''") + "'"
+    return f"read_parquet([{', '.join(quoted_path(path) for path in paths)}], hive_partitioning=false)"
 
 
 def _partition(path: Path, run_dir: Path) -> tuple[int, int]:

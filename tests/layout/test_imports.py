@@ -14,7 +14,7 @@ from tests.support.synthetic import write_synthetic_run
 
 PACKAGE = Path(__file__).resolve().parents[2] / "deepseek_prof"
 # Folders whose modules may not import torch, not even inside a function that a reader of runs calls.
-WITHOUT_TORCH = ("trace", "query", "analysis", "recording", "cli")
+WITHOUT_TORCH = ("trace", "query", "analysis", "recording", "importing", "cli")
 HEAVY = {"torch", "textual", "duckdb", "pyarrow", "numpy"}
 
 
@@ -48,7 +48,7 @@ def modules_of(folder: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["top"], ["runs"], ["recover"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["top"], ["runs"], ["recover"], ["import"], ["doctor"]])
 def test_help_loads_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     loaded = loaded_by("from deepseek_prof.cli.app import main; main()", *command, "--help", cwd=tmp_path)
     assert "typer" in loaded

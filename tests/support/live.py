@@ -12,14 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepseek_prof.model import SCHEMA_VERSION, Kind, Phase
+from deepseek_prof.recording.converter import Converter
 from deepseek_prof.recording.live_format import ContextsLogWriter, SegmentWriter
-from deepseek_prof.trace.run_file import write_run_file
+from deepseek_prof.trace.run_file import read_run_file, write_run_file
 
 OFFSET_NS = 1_790_000_000_000_000_000
 """From the clock of the live files to the Unix epoch, as ``run.json`` tells it."""
 DEAD_PID = 4_194_400
 """Above the largest pid that Linux gives out: no such process runs."""
 SEGMENT_BYTES = 4096
+NO_LIMIT = 1 << 40
+"""A run's largest size where the size does not matter."""
 
 
 def make_run(run_dir: Path, **changes: Any) -> Path:
@@ -101,3 +104,14 @@ def read_rows(run_dir: Path, pattern: str) -> list[dict[str, Any]]:
 def read_spans(run_dir: Path, pid: int | str = "*", rank: int | str = "*") -> list[dict[str, Any]]:
     """The raw spans of a process."""
     return read_rows(run_dir, f"spans/rank={rank}/pid={pid}/part-*.parquet")
+
+
+def finish(run_dir: Path) -> dict[str, Any]:
+    """Converts all of the run and returns its ``run.json``."""
+    Converter(run_dir, max_size_bytes=NO_LIMIT).finish()
+    return read_run_file(run_dir)
+
+
+def starts(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """The spans' starts on the clock of the live files."""
+    return [row["start_ns"] - OFFSET_NS for row in rows]

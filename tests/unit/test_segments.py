@@ -129,3 +129,12 @@ def test_a_gap_in_a_file_being_written_is_its_end(tmp_path: Path) -> None:
     damage(path, SEGMENT_HEADER.size + 20 * RECORD.size, b"\1")
     assert spans_of(scan_segment(path, being_written=True)) == SPANS
     assert scan_segment(path, being_written=True).damage is None
+
+
+@pytest.mark.parametrize("other_context", [1, 3])
+def test_a_continuation_of_another_context_is_damage(tmp_path: Path, other_context: int) -> None:
+    path = write(tmp_path, SPANS[:2])
+    damage(path, SEGMENT_HEADER.size + 2 * RECORD.size, pack_record(9, 7 << 32, 6 << 32, other_context)[RECORD.size :])
+    with pytest.raises(RunDamagedError, match="record 2 does not continue"):
+        read_segment(path)
+    assert spans_of(scan_segment(path)) == SPANS[:1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deepseek_prof.analysis.aggregate import has_evicted
+from deepseek_prof.analysis.aggregate import ContextTree, context_sums, has_evicted
 from deepseek_prof.analysis.results import Summary
 from deepseek_prof.analysis.steps import Step, read_steps
 from deepseek_prof.analysis.window import select
@@ -165,26 +165,21 @@ def gather(run: Run, summary: Summary) -> Evidence:
     steps = read_steps(run)
     warmup = summary.steps.warmup if summary.steps else 0
     window = select(run, steps, warmup, evicted=has_evicted(run))
-    rows = run.rows(
-        "SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT "
-        f"FROM raw_spans WHERE ({window.where}) AND device IS NULL GROUP BY rank, pid, tid, context_id",
-        window.params,
-    )
     driving = {(each.rank, each.pid, each.tid) for each in summary.threads if each.drives_steps}
     driving_pids = {(rank, pid) for rank, pid, _ in driving}
     sums: dict[int, list[int]] = {}
     phases: dict[tuple[int, int], set[str]] = {}
-    for rank, pid, tid, context_id, *figures in rows:
-        node = nodes.get(context_id)
-        if node is None or node[1] == "step":
+    # The very sums that the summary was made of: the spans are not read again.
+    for each in context_sums(run, ContextTree.of(run), window.where, window.params):
+        context_id = each.node.context_id
+        if each.device is not None or context_id not in nodes or each.node.kind == "step":
             continue
-        phases.setdefault((rank, pid), set()).add(node[5])
-        if (rank, pid, tid) in driving:
+        phases.setdefault((each.rank, each.pid), set()).add(each.node.phase)
+        if (each.rank, each.pid, each.tid) in driving:
             total = sums.setdefault(context_id, [0, 0, 0])
-            for index, figure in enumerate(figures):
+            for index, figure in enumerate((each.count, each.dur_ns, each.self_ns)):
                 total[index] += figure
     loading = {process for process, seen in phases.items() if seen == {"data"}}
-    processes = [each for each in run.info.get("processes") or [] if isinstance(each, dict)]
     return Evidence(
         run=run,
         summary=summary,
@@ -192,7 +187,7 @@ def gather(run: Run, summary: Summary) -> Evidence:
         calls=tuple(Calls(context_id, *nodes[context_id], *figures) for context_id, figures in sums.items()),
         contexts={key: Context(node[0], node[1], node[2], node[3], node[5]) for key, node in nodes.items()},
         processes=tuple(
-            each for each in processes if (each.get("rank") or 0, each.get("pid")) in driving_pids - loading
+            each for each in run.processes if (each.get("rank") or 0, each.get("pid")) in driving_pids - loading
         ),
         workers=len(loading),
         uses_cuda=any(node[1] in _CUDA_KINDS or node[2].startswith(_CUDA_NAMES) for node in nodes.values()),

@@ -18,7 +18,20 @@ from deepseek_prof.importing.byte_source import ByteSource
 from deepseek_prof.importing.event_array import EventArray
 from deepseek_prof.importing.trace_event import TraceEvent, parse_event, parse_events
 
-HOSTILE = ('"},{"', "\\", '"', "}],", "\x1b[31m", "[bold]", "\u202e", "π\U0001f600", "a\nb", "\x00", "{" * 50, "x" * 10_000)
+HOSTILE = (
+    '"},{"',
+    "\\",
+    '"',
+    "}],",
+    "\x1b[31m",
+    "[bold]",
+    "\u202e",
+    "π\U0001f600",
+    "a\nb",
+    "\x00",
+    "{" * 50,
+    "x" * 10_000,
+)
 
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=12))
 values = st.recursive(
@@ -129,7 +142,17 @@ def test_damaged_gzip_is_a_file_that_is_cut_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"   ", b"not json", b"{}", b'{"traceEvents": 3}', b'{"traceEvents"', b"<html>", b"\x00" * 100, b"PK\x03\x04"],
+    [
+        b"",
+        b"   ",
+        b"not json",
+        b"{}",
+        b'{"traceEvents": 3}',
+        b'{"traceEvents"',
+        b"<html>",
+        b"\x00" * 100,
+        b"PK\x03\x04",
+    ],
 )
 def test_what_is_no_trace_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "not-a-trace.json"

@@ -48,7 +48,9 @@ def covered(spans: list[tuple[int, int, str]]) -> int:
 
 
 def test_events_nest_by_their_times() -> None:
-    found, contexts = nested([(0, 10_000, "a"), (1000, 4000, "b"), (2000, 3000, "c"), (5000, 9000, "b"), (20_000, 20_001, "a")])
+    found, contexts = nested(
+        [(0, 10_000, "a"), (1000, 4000, "b"), (2000, 3000, "c"), (5000, 9000, "b"), (20_000, 20_001, "a")]
+    )
     assert paths(found, contexts) == ["a", "ab", "abc", "ab", "a"]
     assert found.self_ns.tolist() == [3000, 2000, 1000, 4000, 1]
 
