@@ -108,6 +108,12 @@ PyObject* forget_module(PyObject*, PyObject* address) {
   Py_RETURN_NONE;
 }
 
+PyObject* current_position(PyObject*, PyObject*) {
+  const auto position = deepseek_prof::current_position();
+  return Py_BuildValue("Lis#", static_cast<long long>(position.step), static_cast<int>(position.phase),
+                       position.layer.data(), static_cast<Py_ssize_t>(position.layer.size()));
+}
+
 PyObject* push_backward(PyObject*, PyObject*) {
   deepseek_prof::push_phase("backward", deepseek_prof::kBackward);
   Py_RETURN_NONE;
@@ -140,6 +146,7 @@ PyMethodDef methods[] = {
     {"push_layer", push_layer, METH_O, "Open a layer frame; True if one was opened."},
     {"pop_layer", pop_layer, METH_NOARGS, "Close the innermost layer frame."},
     {"forget_module", forget_module, METH_O, "forget_module(address): the module was freed."},
+    {"current_position", current_position, METH_NOARGS, "(running step or -1, phase code, innermost layer or '') of this thread."},
     {"push_backward", push_backward, METH_NOARGS, "Open the backward phase on this thread."},
     {"pop_phase", pop_phase, METH_NOARGS, "Close the innermost phase of this thread."},
     {"optimizer_stepped", optimizer_stepped, METH_O, "This optimizer has stepped, in the open Optimizer.step scope."},

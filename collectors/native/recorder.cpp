@@ -160,6 +160,24 @@ inline bool pop_to(ThreadState* thread, const void* key, Kind kind) {
   return false;  // opened on another thread, or before the recording began
 }
 
+// What a convolution's operations depend on besides its tensors: (input, weight, bias, stride, padding, dilation, …).
+void append_convolution(const at::RecordFunction& fn, std::ostringstream& text) {
+  const std::string_view name = fn.name();
+  if (name != "aten::convolution" && name != "aten::conv1d" && name != "aten::conv2d" && name != "aten::conv3d") return;
+  const auto inputs = fn.inputs();
+  constexpr const char* attributes[] = {"stride", "padding", "dilation"};
+  for (size_t i = 0; i < 3 && i + 3 < inputs.size(); ++i) {
+    if (!inputs[i + 3].isIntList()) continue;
+    text << '|' << attributes[i] << '=';
+    bool first = true;
+    for (const int64_t value : inputs[i + 3].toIntList()) {
+      text << (first ? "" : ",") << value;
+      first = false;
+    }
+  }
+  if (inputs.size() > 6 && inputs[6].isBool()) text << "|transposed=" << (inputs[6].toBool() ? 1 : 0);
+}
+
 std::string signature_of(const at::RecordFunction& fn) {
   std::ostringstream text;
   bool first = true;
@@ -181,6 +199,7 @@ std::string signature_of(const at::RecordFunction& fn) {
     }
     if (text.tellp() > 2000) break;
   }
+  append_convolution(fn, text);
   return text.str();
 }
 
@@ -573,6 +592,14 @@ void forget_module(const void* module) {
     for (const void* parameter : found->second.parameters) r.parameter_owner.erase(parameter);
   }
   r.modules.erase(found);
+}
+
+Position current_position() {
+  const Recorder& r = recorder();
+  const ThreadState* thread = this_thread();
+  if (thread->frames.empty()) return {r.steps.running(), r.default_phase, ""};
+  const Frame& top = thread->frames.back();
+  return {r.steps.running(), top.phase, top.layer == 0 ? std::string() : std::string(r.tree[top.layer].text)};
 }
 
 void push_phase(const char* text, Phase phase) {

@@ -56,6 +56,15 @@ void pop_layer();
 // The module was freed: its address may be another module's soon.
 void forget_module(const void* module);
 
+// Where the calling thread is in the program: the running step (-1: before the first), the phase, and the innermost
+// layer (empty: none).
+struct Position {
+  int64_t step;
+  Phase phase;
+  std::string layer;
+};
+Position current_position();
+
 // A phase that Python opens and closes on one thread (the backward pass).
 void push_phase(const char* text, Phase phase);
 void pop_phase();

@@ -47,6 +47,12 @@ class StepClock {
   }
   uint64_t finished() const { return finished_; }
   uint64_t full_steps() const { return full_steps_; }
+  // The step that runs now, -1 before the first. The first step's end is known late: until then its cycle is taken for
+  // complete.
+  int64_t running() const {
+    if (step_start_ns_ == 0) return -1;
+    return static_cast<int64_t>(finished_) + (closer_ == 0 && !cycle_.empty() ? 1 : 0);
+  }
 
   // At the end of a program of a single step no second one has shown the cycle.
   template <typename Emit>
