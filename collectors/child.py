@@ -12,9 +12,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deepseek_prof.errors import RecorderError
+from deepseek_prof.model import Phase
+
+if TYPE_CHECKING:
+    from deepseek_prof.collectors.event_sources import EventSources
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class ChildRecorder(Protocol):
     def start(self, live: Path, description: dict[str, Any], settings: ChildSettings) -> None:
         """Begin to record into ``live``; raises RecorderError if this recorder cannot work here."""
 
+    def position(self) -> tuple[int, int, str]:
+        """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
+
     def stop(self) -> dict[str, Any]:
         """End the recording; returns what process.json gains: events, overhead, dropped_spans."""
 
@@ -59,6 +66,7 @@ class Attachment:
         self.description = describe_process(settings)
         self.directory = self._directory()
         self.recorder: ChildRecorder | None = None
+        self.events: EventSources | None = None
         self._pid = os.getpid()
 
     def _directory(self) -> Path:
@@ -91,7 +99,28 @@ class Attachment:
             raise RecorderError("; ".join(reasons))
         if reasons:
             self.warn("; ".join(reasons) + f"; recording with {self.recorder.name} instead")
+        self._start_events()
         atexit.register(self.stop)
+
+    def _start_events(self) -> None:
+        """Note events too; what does not work there costs the events, not the recording."""
+        try:
+            from deepseek_prof.collectors.event_sources import EventSources
+
+            self.events = EventSources(self)
+            self.events.install()
+        except Exception as error:  # noqa: BLE001  # private parts of torch and of libraries may be other ones here
+            self.warn(f"events are recorded in part: {type(error).__name__}: {error}")
+
+    def position(self) -> tuple[int, int, str]:
+        """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
+        return self.recorder.position() if self.recorder is not None else (-1, Phase.OTHER, "")
+
+    def make_directory(self) -> None:
+        """Make this process's folder with its description, unless it is there."""
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        if not (self.directory / "process.json").exists():
+            self.update()
 
     def update(self, **changes: Any) -> None:
         """Write process.json anew with these changes (atomic rename)."""
@@ -117,14 +146,20 @@ class Attachment:
     def warn(self, message: str) -> None:
         """Say once on stderr, and in the run, what of the recording does not work."""
         print(f"deepseek-prof: warning: {message}", file=sys.stderr)
+        if self.events is not None:
+            self.events.log.emit("warning", "collector_failed", {"message": message})
         self.update(warnings=[*self.description.get("warnings", []), message])
 
     def stop(self) -> None:
         """End the recording of this process; safe to call twice."""
         if self.recorder is None or os.getpid() != self._pid:
             return
+        if self.events is not None:
+            self.events.remove()
         gained = self.recorder.stop()
-        self.recorder = None
+        if self.events is not None and self.events.log.lost:
+            gained["lost_events"] = self.events.log.lost
+        self.recorder = self.events = None
         atexit.unregister(self.stop)
         self.update(ended_ns=time.monotonic_ns(), **gained)
 

@@ -28,6 +28,7 @@ from deepseek_prof.collectors.event_tree import BACKWARD_EVENT, LAYER_PREFIX, Ev
 from deepseek_prof.collectors.layers import TRANSPARENT, LayerNames, install_layers, remove_layers
 from deepseek_prof.collectors.steps import StepCycle, install_steps, remove_steps
 from deepseek_prof.errors import RecorderError
+from deepseek_prof.model import Phase
 from deepseek_prof.recording.live_format import ContextsLogWriter, SegmentWriter
 
 if TYPE_CHECKING:
@@ -75,6 +76,12 @@ class KinetoRecorder:
         install_layers(self._push_layer, self._pop_layer, self._names)
         install_steps(self)
         os.register_at_fork(after_in_child=self._after_fork)
+
+    def position(self) -> tuple[int, int, str]:
+        """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
+        stack = self._stack()
+        phase = Phase.BACKWARD if self._scopes else Phase.FORWARD if stack else Phase.OTHER
+        return self._cycle.running, phase, stack[-1][2] if stack else ""
 
     def stop(self) -> dict[str, Any]:
         """Write the last window and end the recording."""

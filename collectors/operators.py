@@ -94,6 +94,11 @@ class NativeRecorder:
         install_steps(native)
         _follow_forks()
 
+    def position(self) -> tuple[int, int, str]:
+        """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
+        place: tuple[int, int, str] = load_library().current_position()
+        return place
+
     def stop(self) -> dict[str, Any]:
         """End the recording and hand over the counts."""
         native = self._library

@@ -13,6 +13,7 @@ from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.tracebacks import leave_out_wrapper
 
 _undo: list[Callable[[], None]] = []
+_backward_watch: Callable[[Any], None] | None = None
 
 
 class StepSink(Protocol):
@@ -44,6 +45,13 @@ class StepCycle:
         self._closer: int | None = None
         self._last_end_ns = 0
         self._start_ns = 0
+
+    @property
+    def running(self) -> int:
+        """The step that runs now; -1 before the first."""
+        if not self._start_ns:
+            return -1
+        return self.finished + (1 if self._closer is None and self._cycle else 0)
 
     def use_optimizer(self) -> None:
         """Count optimizer steps from now on."""
@@ -90,11 +98,11 @@ def install_steps(sink: StepSink) -> None:
         sink.optimizer_stepped(optimizer)
 
     _undo.append(register_optimizer_step_post_hook(stepped).remove)
-    _wrap(torch.optim.Optimizer, "__init__", lambda original: _after(original, sink.optimizer_made))
-    _wrap(torch.autograd, "_engine_run_backward", lambda original: _backward(original, sink))
+    replace(torch.optim.Optimizer, "__init__", lambda original: _after(original, sink.optimizer_made), _undo)
+    replace(torch.autograd, "_engine_run_backward", lambda original: _backward(original, sink), _undo)
     import torch.utils.data._utils.worker as data_worker
 
-    _wrap(data_worker, "_worker_loop", lambda original: _before(original, sink.set_data_worker))
+    replace(data_worker, "_worker_loop", lambda original: _before(original, sink.set_data_worker), _undo)
     watch_rank()
 
 
@@ -104,7 +112,7 @@ def watch_rank() -> None:
         import torch.distributed.distributed_c10d as c10d
 
         for home in (torch.distributed, c10d):
-            _wrap(home, "init_process_group", lambda original: _after(original, _note_rank))
+            replace(home, "init_process_group", lambda original: _after(original, _note_rank), _undo)
 
 
 def remove_steps() -> None:
@@ -123,7 +131,16 @@ def _note_rank() -> None:
             attachment.update(rank=rank, world_size=world_size)
 
 
-def _wrap(home: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def watch_backward(watch: Callable[[Any], None] | None) -> None:
+    """Call ``watch`` with the tensors that a backward pass begins from; None: no more."""
+    global _backward_watch
+    _backward_watch = watch
+
+
+def replace(
+    home: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], undo: list[Callable[[], None]]
+) -> None:
+    """Put ``make(original)`` in the place of ``home.name``; what undoes it is added to ``undo``."""
     original = getattr(home, name)
     ours = functools.wraps(original)(make(original))
     setattr(home, name, ours)
@@ -132,7 +149,7 @@ def _wrap(home: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..
         if getattr(home, name) is ours:
             setattr(home, name, original)
 
-    _undo.append(restore)
+    undo.append(restore)
 
 
 def _after(original: Callable[..., Any], then: Callable[[], None]) -> Callable[..., Any]:
@@ -171,6 +188,8 @@ def _backward(original: Callable[..., Any], sink: StepSink) -> Callable[..., Any
             return original(*args, **kwargs)
         sink.push_backward()
         try:
+            if _backward_watch is not None and args:
+                _backward_watch(args[0])
             return original(*args, **kwargs)
         except BaseException as error:
             leave_out_wrapper(error)

@@ -181,8 +181,9 @@ class Summary:
     """Everything that the report shows, except findings.
 
     ``wall_ns`` is the time that the window covers, added over ranks: the sum of its steps, or, without steps, first
-    start to last end of the driving threads' spans; with a query, what it selects on these threads. ``self_ns`` is the self time of all spans of all threads in the
-    window, step spans left out. Tuples are sorted by falling ``self_ns`` (layers: by falling ``total_ns``).
+    start to last end of the driving threads' spans; with a query, the self time of what it selects on these threads.
+    ``self_ns`` is the self time of all spans of all threads in the window, step spans left out. Tuples are sorted by
+    falling ``self_ns`` (layers: by falling ``total_ns``).
     """
 
     span_count: int

@@ -34,25 +34,26 @@ def figures_table(
     width: int,
     *,
     drop: Sequence[str] = (),
+    name_width: int = _MIN_NAME_WIDTH,
 ) -> Table:
     """A table of a name column and right-aligned figures that fits ``width``.
 
-    Where names would get too little room, the columns of ``drop`` go, in that order; names are then shortened in the
-    middle. Names are shown as data: nothing in them is markup.
+    Where names would get less than ``name_width``, the columns of ``drop`` go, in that order; names are then shortened
+    in the middle. Names are shown as data: nothing in them is markup.
     """
     kept = list(range(len(headers)))
     widths = [max(len(header), *(len(row[index + 1]) for row in rows), 1) for index, header in enumerate(headers)]
     for candidate in drop:
-        if width - sum(widths[index] + _GAP for index in kept) >= _MIN_NAME_WIDTH:
+        if width - sum(widths[index] + _GAP for index in kept) >= name_width:
             break
         kept = [index for index in kept if headers[index] != candidate]
-    name_width = max(8, width - sum(widths[index] + _GAP for index in kept) - _GAP)
+    room = max(8, width - sum(widths[index] + _GAP for index in kept) - _GAP)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0), header_style="dim")
     table.add_column(name_header, no_wrap=True)
     for index in kept:
         table.add_column(headers[index], justify="left" if headers[index] == "type" else "right", no_wrap=True)
     for row in rows:
-        cells = [Text(shortened(row[0], name_width)), *(Text(row[index + 1]) for index in kept)]
+        cells = [Text(shortened(row[0], room)), *(Text(row[index + 1]) for index in kept)]
         table.add_row(*cells)
     return table
 
@@ -77,3 +78,9 @@ def emit(console: Console, renderable: RenderableType, indent: int = 0) -> None:
             line[-1] = Segment(text.rstrip(), style, control)
         margin = [Segment(" " * indent)] if indent and line else []
         console.print(Segments([*margin, *line, Segment.line()]), end="", soft_wrap=True)
+
+
+def heading(console: Console, title: str, note: str = "") -> None:
+    """A blank line and a section's title."""
+    console.print()
+    emit(console, Text.assemble((title, "bold"), (f"  {note}" if note else "", "dim")))

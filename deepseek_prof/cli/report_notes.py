@@ -59,7 +59,7 @@ def _threads(run: Run, summary: Summary) -> str:
     for thread in summary.threads[:_MAX_THREADS]:
         rank = f"rank {thread.rank} " if summary.ranks > 1 else ""
         main = " (drives the steps)" if thread.drives_steps and summary.steps else ""
-        parts.append(f"{rank}{thread.tid}{main}: {duration(thread.self_ns)} in {count(thread.count)} spans")
+        parts.append(f"{rank}thread {thread.tid}{main}: {duration(thread.self_ns)} in {count(thread.count)} spans")
     more = len(summary.threads) - _MAX_THREADS
     text = "; ".join(parts) + (f"; {more} more" if more > 0 else "")
     counts = [each.get("intra_op_threads") for each in run.processes]

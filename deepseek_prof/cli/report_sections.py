@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +13,11 @@ from rich.text import Text
 from deepseek_prof.analysis.blocks import block_names
 from deepseek_prof.analysis.results import GroupRow, LayerRow, Summary
 from deepseek_prof.analysis.verdict import judge
-from deepseek_prof.cli.rendering import bar, emit, figures_table
+from deepseek_prof.cli.rendering import bar, emit, figures_table, heading
+from deepseek_prof.cli.report_advice import print_findings, print_next
 from deepseek_prof.cli.report_devices import print_devices
 from deepseek_prof.cli.report_notes import print_notes
 from deepseek_prof.cli.text import clean, count, duration, percent
-from deepseek_prof.trace.catalog import default_root
 from deepseek_prof.trace.run import Run
 
 if TYPE_CHECKING:
@@ -55,14 +53,8 @@ def print_report(console: Console, run: Run, summary: Summary, findings: Sequenc
         emit(console, Text("The query selects nothing."))
     print_notes(console, run, summary)
     if summary.span_count and not query:
-        _print_findings(console, findings)
-    _print_next(console, run, summary)
-
-
-def heading(console: Console, title: str, note: str = "") -> None:
-    """A blank line and a section's title."""
-    console.print()
-    emit(console, Text.assemble((title, "bold"), (f"  {note}" if note else "", "dim")))
+        print_findings(console, findings)
+    print_next(console, run, summary)
 
 
 def _print_title(console: Console, run: Run, query: str) -> None:
@@ -111,7 +103,7 @@ def _print_steps(console: Console, summary: Summary) -> None:
         )
     window = summary.window
     if summary.filtered:
-        _line(console, f"The tables below are sums over what the query selects, in {window.step_count:,} steps.", "dim")
+        _line(console, f"The tables below cover what the query selects, in {_steps(window.step_count)}.", "dim")
         return
     if steps.warmup:
         which = "The first step is" if steps.warmup == 1 else f"The first {steps.warmup} steps are"
@@ -139,7 +131,9 @@ def _print_phases(console: Console, summary: Summary) -> None:
     heading(
         console,
         "Phases",
-        "of what the query selects" if summary.filtered else f"of {duration(each)}{_per_step(summary)}",
+        f"of what the query selects{',' if _per_step(summary) else ''}{_per_step(summary)}"
+        if summary.filtered
+        else f"of {duration(each)}{_per_step(summary)}",
     )
     label_width = max(len(_PHASE_LABELS[phase.phase]) for phase in summary.phases)
     width = min(_MAX_BAR, console.width - label_width - 23)
@@ -163,8 +157,7 @@ def _print_tables(console: Console, summary: Summary) -> None:
         heading(console, "Layers", "none: no module was called, or layers were not recorded")
         return
     blocks = _layer_blocks(summary)
-    note = f"{len(summary.layers):,} in all;{_per_step(summary)}; self: without sub-layers, total: with them"
-    heading(console, "Layers", note)
+    heading(console, "Layers", f"{_known(summary, summary.layers)}; self: without sub-layers, total: with them")
     rows = [
         (
             f"{row.name} ×{number}" if number > 1 else row.name,
@@ -209,8 +202,7 @@ def _layer_blocks(summary: Summary) -> list[tuple[LayerRow, int]]:
 def _print_groups(console: Console, summary: Summary, title: str, name_header: str, groups: Sequence[GroupRow]) -> None:
     if not groups:
         return
-    known = len(summary.types if name_header == "type" else summary.ops)
-    heading(console, title, f"{known:,} in all{';' + _per_step(summary) if _per_step(summary) else ''}")
+    heading(console, title, _known(summary, summary.types if name_header == "type" else summary.ops))
     rows = [
         (
             row.name,
@@ -226,74 +218,17 @@ def _print_groups(console: Console, summary: Summary, title: str, name_header: s
     _indented(console, name_header, ("self", "share", "total", "forward", "backward", "calls"), rows)
 
 
-def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
-    heading(console, "Findings")
-    if not findings:
-        _line(console, "None: nothing that we know how to improve stands out.")
-        return
-    for number, finding in enumerate(findings, 1):
-        gain = f"gain {_gain(finding.gain_low, finding.gain_high)} of the step" if finding.gain_high > 0 else ""
-        title = clean(finding.title, 300)
-        fits = cell_len(title) + len(gain) + 7 <= console.width
-        _hanging(
-            console, f"{number}.", Text.assemble((title, "bold"), (f"  {gain}" if gain and fits else "", "green")), 2
-        )
-        if gain and not fits:
-            emit(console, Text(gain, style="green"), 5)
-        for evidence in finding.evidence:
-            _hanging(console, "•", Text(clean(evidence, 300)), 5)
-        _hanging(console, "→", Text(clean(finding.advice, 600)), 5)
-
-
-def _hanging(console: Console, mark: str, text: Text, indent: int) -> None:
-    """A text whose further lines begin below its first, not below its mark."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_row(mark, text)
-    emit(console, grid, indent)
-
-
-def _gain(low: float, high: float) -> str:
-    if percent(low) == percent(high):
-        return f"about {percent(high)}"
-    return f"{percent(low).removesuffix(' %')} to {percent(high)}"
-
-
-def _print_next(console: Console, run: Run, summary: Summary) -> None:
-    name = "" if run.path.resolve().parent == default_root().resolve() and _is_latest(run) else f"{_argument(run)} "
-    commands = [
-        ("deepseek-prof runs", "every run recorded here"),
-        ("deepseek-prof doctor", "is the recorder in order?"),
-    ]
-    if summary.span_count:
-        by = "layer" if summary.layers else "op"
-        commands[0] = (f"deepseek-prof top {name}--by {by}", f"every {'layer' if summary.layers else 'operator'}")
-        largest = summary.types[0].name if summary.types else "matmul"
-        query = f"type:{largest}"
-        commands[1] = (f"deepseek-prof top {name}{query} --by context", f"where {largest} time comes from")
-    heading(console, "Try next")
-    width = max(len(command) for command, _ in commands)
-    for command, meaning in commands:
-        fits = width + len(meaning) + 6 <= console.width
-        text = Text.assemble("  ", (f"{command:<{width}}" if fits else command, "cyan"))
-        if fits:
-            text.append(f"  {meaning}", "dim")
-        console.print(text, soft_wrap=True)
-
-
-def _is_latest(run: Run) -> bool:
-    from deepseek_prof.trace.catalog import list_runs
-
-    runs = list_runs()
-    return bool(runs) and runs[0].path.resolve() == run.path.resolve()
-
-
-def _argument(run: Run) -> str:
-    here = run.path.resolve().parent == default_root().resolve()
-    return shlex.quote(run.path.name if here else str(run.path))
-
-
 def _per_step(summary: Summary) -> str:
-    return " per step" if summary.window.step_count and not summary.filtered else ""
+    return " per step" if summary.window.step_count else ""
+
+
+def _known(summary: Summary, groups: Sequence[GroupRow] | Sequence[LayerRow]) -> str:
+    """How many there are, and what their figures are taken over."""
+    return f"{len(groups):,} in all{';' if _per_step(summary) else ''}{_per_step(summary)}"
+
+
+def _steps(number: int) -> str:
+    return "1 step" if number == 1 else f"{number:,} steps"
 
 
 def _line(console: Console, text: str, style: str = "") -> None:

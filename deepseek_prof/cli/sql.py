@@ -46,8 +46,13 @@ def sql_command(
     path, text = _run_and_statement(arguments, run)
     if output_format is SqlFormat.parquet and output is None and sys.stdout.isatty():
         raise UsageError("Parquet is not for a terminal. Give a file: --output FILE")
-    with open_run(path) as opened, Statement(opened, text) as statement, sql_output.destination(output) as file:
-        if output_format is SqlFormat.parquet:
+    arrow = output_format is SqlFormat.parquet
+    with (
+        open_run(path) as opened,
+        Statement(opened, text, arrow=arrow) as statement,
+        sql_output.destination(output) as file,
+    ):
+        if arrow:
             sql_output.write_parquet(statement, file)
         elif output_format is SqlFormat.table:
             sql_output.write_table(statement, file, limit)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from deepseek_prof.analysis.top import TopTable
 
 
+_NAME_WIDTH, _PATH_WIDTH = 26, 44
+
+
 class By(str, Enum):
     """Values of ``--by``."""
 
@@ -62,12 +65,13 @@ def top_command(
     condition = compiled(query_text)
     with open_run(path) as opened:
         table = top(opened, by.value, condition, sort.value, limit)
+        name = opened.name
     if output_format is TopFormat.json:
         _write_json(table)
     elif output_format is TopFormat.csv:
         _write_csv(table)
     else:
-        _print_table(table, path.name, query_text)
+        _print_table(table, name, query_text)
 
 
 def _write_json(table: TopTable) -> None:
@@ -126,7 +130,10 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
         )
         for row in table.rows
     ]
-    emit(console, figures_table(table.by, headers, rows, console.width, drop=("max", "backward", "forward", "type")))
+    drop = ("max", "backward", "forward", "type")
+    # Paths differ in their middle: they need more room than names.
+    name_width = _PATH_WIDTH if table.by == "context" else _NAME_WIDTH
+    emit(console, figures_table(table.by, headers, rows, console.width, drop=drop, name_width=name_width))
     notes = [
         " · ".join(
             (

@@ -7,7 +7,7 @@ Rows of ``host`` nest on threads; rows of ``device`` are work on streams. Everyt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from itertools import compress
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -34,6 +34,8 @@ DEVICE_COLUMNS = {
     "stream": np.int64,
     "bytes": np.int64,
 }
+FLOW_COLUMNS = {"identity": np.int64, "thread": np.int32, "start_ns": np.int64, "begins": np.bool_}
+"""The ends of the arrows from forward operators to their backward nodes."""
 _LATEST_US = 4e15
 """Above this, the year 2096 in microseconds since 1970, start and length together do not fit into 64 bits."""
 
@@ -75,16 +77,6 @@ class GrowingColumns:
         return whole
 
 
-@dataclass(frozen=True)
-class Flow:
-    """One end of an arrow from a forward operator to its backward node."""
-
-    identity: Any
-    thread: int
-    start_ns: int
-    begins: bool
-
-
 class EventTable:
     """Takes events in, batch by batch."""
 
@@ -97,7 +89,7 @@ class EventTable:
         self.links = GrowingColumns(LINK_COLUMNS)
         self.launches = GrowingColumns(LAUNCH_COLUMNS)
         self.device = GrowingColumns(DEVICE_COLUMNS)
-        self.flows: list[Flow] = []
+        self.flows = GrowingColumns(FLOW_COLUMNS)
         self.thread_names: dict[tuple[Any, Any], str] = {}
         self.events = 0
         self.malformed = 0
@@ -213,24 +205,31 @@ class EventTable:
             self.launches.append(row=launching + first_row, correlation=correlation)
 
     def _add_others(self, events: Iterable[TraceEvent], exact: dict[int, int]) -> None:
+        timed: list[TraceEvent] = []
         for event in events:
             phase = event.ph
             if phase in ("B", "E") or (phase in ("s", "f") and event.cat == "fwdbwd"):
-                time_us = _number(event.ts)
-                if not abs(time_us) < _LATEST_US:
-                    self.malformed += 1
-                    continue
-                time_ns = exact.get(id(event), int(_nanoseconds(np.array([time_us]))[0]))
-                thread = self._threads[event.pid, event.tid]
-                if phase in ("B", "E"):
-                    self._open.append((len(self._open), time_ns, thread, event))
-                else:
-                    self.flows.append(Flow(event.id, thread, time_ns, phase == "s"))
+                timed.append(event)
             elif phase == "M":
                 if event.name == "thread_name" and isinstance(event.args.name, str):
                     self.thread_names[event.pid, event.tid] = event.args.name
             elif phase == "":
                 self.malformed += 1
+        time_us = _numbers(event.ts for event in timed)
+        good = np.abs(time_us) < _LATEST_US
+        self.malformed += int(np.count_nonzero(~good))
+        times_ns = _nanoseconds(time_us[good]).tolist()
+        flows: list[tuple[int, int, int, bool]] = []
+        for event, time_ns in zip(compress(timed, good.tolist()), times_ns, strict=True):
+            thread = self._threads[event.pid, event.tid]
+            start_ns = exact.get(id(event), time_ns)
+            if event.ph in ("B", "E"):
+                self._open.append((len(self._open), start_ns, thread, event))
+            else:
+                flows.append((_integer(event.id), thread, start_ns, event.ph == "s"))
+        if flows:
+            identity, threads, starts, begins = zip(*flows, strict=True)
+            self.flows.append(identity=identity, thread=threads, start_ns=starts, begins=begins)
 
 
 def _needs_exact_times(events: Sequence[TraceEvent]) -> bool:

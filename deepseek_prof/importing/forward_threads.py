@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from deepseek_prof.importing.event_table import Flow, Int64s
+from deepseek_prof.importing.event_table import Columns, Int64s
+
+Int32s: TypeAlias = npt.NDArray[np.int32]
 
 
 def forward_threads(
-    thread: Int64s, start_ns: Int64s, sequence: Int64s, forward_id: Int64s, flows: Sequence[Flow]
+    thread: Int32s, start_ns: Int64s, sequence: Int64s, forward_id: Int32s, flows: Columns
 ) -> dict[int, int]:
     """The thread of each forward thread id that occurs.
 
@@ -43,15 +46,14 @@ def forward_threads(
     return found
 
 
-def _votes_of_arrows(
-    thread: Int64s, start_ns: Int64s, forward_id: Int64s, flows: Sequence[Flow]
-) -> dict[int, Counter[int]]:
+def _votes_of_arrows(thread: Int32s, start_ns: Int64s, forward_id: Int32s, flows: Columns) -> dict[int, Counter[int]]:
     id_at = dict(zip(zip(thread.tolist(), start_ns.tolist(), strict=True), forward_id.tolist(), strict=True))
-    began = {flow.identity: flow.thread for flow in flows if flow.begins}
+    begins = flows["begins"]
+    began = dict(zip(flows["identity"][begins].tolist(), flows["thread"][begins].tolist(), strict=True))
+    ended = (flows[name][~begins].tolist() for name in ("identity", "thread", "start_ns"))
     votes: dict[int, Counter[int]] = {}
-    for flow in flows:
-        if not flow.begins and flow.identity in began:
-            each = id_at.get((flow.thread, flow.start_ns))
-            if each is not None:
-                votes.setdefault(each, Counter())[began[flow.identity]] += 1
+    for identity, end_thread, end_ns in zip(*ended, strict=True):
+        each = id_at.get((end_thread, end_ns))
+        if identity in began and each is not None:
+            votes.setdefault(each, Counter())[began[identity]] += 1
     return votes

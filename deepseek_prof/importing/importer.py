@@ -12,12 +12,15 @@ import numpy as np
 
 from deepseek_prof.errors import TraceFileError, UsageError
 from deepseek_prof.importing.byte_source import ByteSource
+from deepseek_prof.importing.device_spans import device_tables
 from deepseek_prof.importing.event_array import EventArray
 from deepseek_prof.importing.event_table import Columns, EventTable, Int64s
+from deepseek_prof.importing.host_spans import HostSpans, TraceProcess
 from deepseek_prof.importing.identities import process_number, rank_of, thread_number
 from deepseek_prof.importing.run_writer import RunWriter
+from deepseek_prof.importing.step_frames import no_steps
 from deepseek_prof.importing.trace_event import TraceEvent, parse_event, parse_events, parse_times_ns
-from deepseek_prof.importing.trace_spans import TraceEvents, TraceProcess, TraceSpans
+from deepseek_prof.importing.trace_events import TraceEvents
 
 RECORDER = "torch.profiler"
 """What ``run.json`` names as the recorder of imported processes."""
@@ -101,20 +104,21 @@ def import_traces(
             progress(f"{path.name}: nesting {table.events:,} events")
             events, moved = _complete(table, array.metadata, path)
             warnings += moved
-            spans = TraceSpans(events)
+            host = HostSpans(events)
             written = writer.spans
-            for pid, host_spans in spans.host_spans():
-                writer.add_spans(rank, pid, host_spans)
+            for process, spans in host.tables():
+                writer.add_spans(rank, process.pid, spans)
+                progress(f"{path.name}: nesting, {writer.spans - written:,} spans written")
             device_count = 0
-            for pid, device_spans in spans.device_spans():
-                device_count += device_spans.num_rows
-                writer.add_spans(rank, pid, device_spans)
-            for process in spans.processes.values():
-                steps += len(process.steps)
-                writer.close_process(rank, process.pid, process.contexts.table.to_arrow(), process.steps.to_arrow())
-                processes.append(
-                    _description(process, rank, path, events, table, array.metadata, spans.main is process)
-                )
+            for process, spans in device_tables(events, host.processes, host.main):
+                device_count += spans.num_rows
+                writer.add_spans(rank, process.pid, spans)
+            for process in host.processes:
+                own_steps = process.steps if process.own_steps else no_steps()
+                steps += len(own_steps)
+                contexts = process.contexts.table.to_arrow()
+                writer.close_process(rank, process.pid, contexts, own_steps.to_arrow(events.base_ns))
+                processes.append(_description(process, rank, path, events, table, array.metadata, host.main is process))
             files.append(ImportedFile(path, rank, table.events, writer.spans - written, device_count, tuple(warnings)))
         writer.finish(_run_content(traces, files, _merged(processes)))
     return ImportResult(run_dir, tuple(files), steps)
@@ -160,7 +164,7 @@ def _warnings(path: Path, table: EventTable, array: EventArray) -> list[str]:
 
 
 def _complete(table: EventTable, metadata: dict[str, Any], path: Path) -> tuple[TraceEvents, list[str]]:
-    """The table's columns, in nanoseconds since the epoch, and what to warn of."""
+    """The table's columns, and what to warn of."""
     if not table.host.rows and not table.device.rows:
         raise TraceFileError(
             f"{path} holds no events with a duration: {table.events:,} events were read. "
@@ -179,10 +183,9 @@ def _complete(table: EventTable, metadata: dict[str, Any], path: Path) -> tuple[
         base_ns = 0
     links = table.links.finish()
     launches = table.launches.finish()
-    flows = [type(flow)(flow.identity, flow.thread, flow.start_ns + base_ns, flow.begins) for flow in table.flows]
-    for columns in (host, device):
-        columns["start_ns"] += base_ns
-    return TraceEvents(host, links, launches, device, flows, table.labels, table.threads), warnings
+    return TraceEvents(
+        host, links, launches, device, table.flows.finish(), table.labels, table.threads, base_ns
+    ), warnings
 
 
 def _latest_ns(*tables: Columns) -> int:
@@ -199,7 +202,7 @@ def _description(
     is_main: bool,
 ) -> dict[str, Any]:
     """The process's entry in ``run.json``."""
-    start_ns, end_ns = _extent(events.host if len(events.host["start_ns"]) else events.device)
+    start_ns, end_ns = _extent(events.host if len(events.host["start_ns"]) else events.device, events.base_ns)
     info = metadata.get("distributedInfo")
     world_size = info.get("world_size") if isinstance(info, dict) else None
     names = {
@@ -219,7 +222,7 @@ def _description(
         "recorder": RECORDER,
         "recorder_reason": f"imported from {path.name}",
         "events": process.events,
-        "steps": len(process.steps),
+        "steps": len(process.steps) if process.own_steps else 0,
         "devices": [name for name in device_names if isinstance(name, str)],
         "threads": dict(list(names.items())[:_MAX_THREAD_NAMES]),
         "dropped_spans": 0,
@@ -240,9 +243,9 @@ def _merged(processes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _extent(columns: Columns) -> tuple[int, int]:
+def _extent(columns: Columns, base_ns: int) -> tuple[int, int]:
     start_ns: Int64s = columns["start_ns"]
-    return int(start_ns.min()), int(np.max(start_ns + columns["dur_ns"]))
+    return int(start_ns.min()) + base_ns, int(np.max(start_ns + columns["dur_ns"])) + base_ns
 
 
 def _run_content(

@@ -34,13 +34,13 @@ class StepFrames:
         index = np.searchsorted(self.start_ns + self.dur_ns, start_ns, side="right")
         return pa.array(numbers[index].astype(np.int32), mask=start_ns < self.start_ns[0])
 
-    def to_arrow(self) -> pa.Table:
-        """The steps as spans."""
+    def to_arrow(self, base_ns: int) -> pa.Table:
+        """The steps as spans; ``start_ns`` counts from ``base_ns`` after the Unix epoch."""
         count = len(self)
         columns = {
             "tid": np.zeros(count, dtype=np.int64),
             "step": self.number.astype(np.int32),
-            "start_ns": self.start_ns,
+            "start_ns": self.start_ns + base_ns,
             "dur_ns": self.dur_ns,
             "self_ns": self.dur_ns,
             "context_id": np.full(count, STEP_CONTEXT_ID, dtype=np.int64),
@@ -52,6 +52,12 @@ class StepFrames:
             ],
             schema=SPANS,
         )
+
+
+def no_steps() -> StepFrames:
+    """The steps of a program without any."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return StepFrames(nothing, nothing, nothing)
 
 
 def framed_steps(number: Int64s, start_ns: Int64s, dur_ns: Int64s) -> StepFrames:

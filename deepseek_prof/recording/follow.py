@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from deepseek_prof.recording.converter import Converter
+from deepseek_prof.recording.event_files import RecordingEvents
 from deepseek_prof.trace.run_file import read_run_file, update_run_file
 
 DONE_NAME = "done"
@@ -27,7 +28,9 @@ def follow(run_dir: Path, pid: int) -> None:
         time.sleep(_POLL_S)
     done.unlink(missing_ok=True)
     converter.finish()
-    update_run_file(run_dir, status="finished", ended_ns=time.time_ns())
+    ended_ns = time.time_ns()
+    RecordingEvents(run_dir).emit("info", "run_end", ts_ns=ended_ns)
+    update_run_file(run_dir, status="finished", ended_ns=ended_ns)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ LAST_PART_KEY = b"deepseek_prof.last_part"
 _ENCODINGS = {"start_ns": "DELTA_BINARY_PACKED"}
 _DICTIONARIES = ["tid", "step", "context_id", "shapes", "device", "stream", "bytes", "flops", "dur_ns", "self_ns"]
 _ROW_GROUP_ROWS = 1 << 18
+_BY_PROCESS = ("spans", "sums", "logs")
 
 _PLACE = re.compile(r"rank=(\d{1,9})/pid=(\d{1,10})", re.ASCII)
 _LIVE_SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/t\d+-\d+\.seg", re.ASCII)
@@ -124,8 +125,12 @@ class PartFiles:
         """Bytes of all parts."""
         return sum(part.size_bytes for part in self.parts)
 
+    def rank(self, pid: int) -> int:
+        """The process's rank; 0 until it is told."""
+        return self._ranks.get(pid, 0)
+
     def directory(self, kind: str, pid: int) -> Path:
-        """``<run>/<kind>/rank=R/pid=P`` for ``kind`` spans or sums."""
+        """``<run>/<kind>/rank=R/pid=P`` for ``kind`` spans, sums or logs."""
         return self._run_dir / kind / f"rank={self._ranks.get(pid, 0)}" / f"pid={pid}"
 
     def sums_path(self, pid: int) -> Path:
@@ -146,9 +151,9 @@ class PartFiles:
         if before == rank:
             self._ranks[pid] = rank
             return
-        sources = [self.directory("spans", pid), self.directory("sums", pid), self.contexts_path(pid)]
+        sources = [*(self.directory(kind, pid) for kind in _BY_PROCESS), self.contexts_path(pid)]
         self._ranks[pid] = rank
-        targets = [self.directory("spans", pid), self.directory("sums", pid), self.contexts_path(pid)]
+        targets = [*(self.directory(kind, pid) for kind in _BY_PROCESS), self.contexts_path(pid)]
         for source, target in zip(sources, targets, strict=True):
             if not source.exists():
                 continue

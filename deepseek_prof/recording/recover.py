@@ -8,6 +8,7 @@ from typing import Any
 
 from deepseek_prof.errors import OutputError
 from deepseek_prof.recording.converter import LOCK_NAME, Converter
+from deepseek_prof.recording.event_files import RecordingEvents
 from deepseek_prof.trace.run_file import read_run_file, update_run_file
 
 _DEFAULT_MAX_SIZE_BYTES = 2 << 30
@@ -51,4 +52,6 @@ def recover(run_dir: Path) -> None:
     changes: dict[str, Any] = {"status": "recovered"}
     if not data.get("ended_ns"):
         changes["ended_ns"] = last_change_ns or data.get("created_ns")
+    message = "the recording was cut off; what it left was converted later"
+    RecordingEvents(run_dir).emit("warning", "run_end", ts_ns=changes.get("ended_ns"), message=message)
     update_run_file(run_dir, **changes)

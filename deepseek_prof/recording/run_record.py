@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deepseek_prof.recording.event_files import RecordingEvents
 from deepseek_prof.recording.eviction import summed_spans
 from deepseek_prof.recording.live_process import LiveProcess
 from deepseek_prof.recording.part_files import PartFiles
@@ -18,8 +19,9 @@ _NOT_WRITTEN_REASON = "the recorder could not write them"
 class RunRecord:
     """Collects warnings and losses and writes them down at once, since the conversion may be killed."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, events: RecordingEvents) -> None:
         self._run_dir = run_dir
+        self._events = events
         self._warnings: list[str] = []
         self._dropped: list[dict[str, Any]] = []
 
@@ -42,6 +44,8 @@ class RunRecord:
         """Notes that spans are lost, once a reason; ``spans`` is at most how many."""
         if any(entry["pid"] == pid and entry["reason"] == reason for entry in self._dropped):
             return
+        message = f"{spans:,} spans of process {pid} are missing: {reason}"
+        self._events.emit("warning", "spans_dropped", message=message, pid=pid, spans=spans, reason=reason)
         self._dropped.append({"pid": pid, "reason": reason, "spans": spans})
         self._save()
 

@@ -132,6 +132,7 @@ class _Background:
         if complete:
             ending["status"] = "finished"
         try:
+            self._tell_end(returncode, ended_ns)  # before the status: who follows the events reads until that changes
             content = update_run_file(self._run_dir, signal=signal_name(returncode), **ending)
         except (OSError, DeepseekProfError) as error:
             self._narrator.warn(f"run.json could not be completed: {error}")
@@ -144,6 +145,13 @@ class _Background:
             warnings=(*(str(text) for text in content.get("warnings") or []), *_losses(content)),
             complete=complete,
         )
+
+    def _tell_end(self, returncode: int, ended_ns: int) -> None:
+        from deepseek_prof.recording.event_files import RecordingEvents
+
+        how = f"ended by {signal_name(returncode)}" if returncode < 0 else f"exit status {returncode}"
+        level = "info" if returncode == 0 else "error"
+        RecordingEvents(self._run_dir).emit(level, "run_end", ts_ns=ended_ns, message=how)
 
     def _finish(self) -> dict[str, Any]:
         from deepseek_prof.trace.run_file import read_run_file

@@ -35,7 +35,7 @@ class Column:
 
 
 class Statement:
-    """A statement that runs, and its rows, which can be read once: as Python values or as Arrow batches.
+    """A statement that runs, and its rows, which can be read once: as Python values or, with ``arrow``, as batches.
 
     From its start on, the run's connection reads nothing but the run's own files, writes and loads nothing, and its
     settings cannot be changed. Close it, or use it in a ``with`` block.
@@ -45,7 +45,7 @@ class Statement:
         RunDamagedError: a file of the run is damaged.
     """
 
-    def __init__(self, run: Run, text: str) -> None:
+    def __init__(self, run: Run, text: str, *, arrow: bool = False) -> None:
         self._run = run
         self._connection = run.connection
         # DuckDB would hear of Ctrl-C only at its end: it works on another thread, and this one stays responsive.
@@ -53,13 +53,14 @@ class Statement:
         try:
             _lock(run)
             self._check(text)
-            self._ask(lambda: self._connection.execute(text))
+            # DuckDB has two ways to run a statement: one streams Arrow batches, the other Python values.
+            self._source: Any = self._ask(lambda: (self._connection.sql if arrow else self._connection.execute)(text))
         except BaseException:
             self.close()
             raise
-        description = self._connection.description or []
-        names = _unique([str(each[0]) for each in description])
-        self.columns = tuple(Column(name, str(each[1])) for name, each in zip(names, description, strict=True))
+        described = self._source.description or []
+        names = _unique([str(each[0]) for each in described])
+        self.columns = tuple(Column(name, str(each[1])) for name, each in zip(names, described, strict=True))
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """The rows as Python values, at most :data:`BATCH_ROWS` at a time."""
@@ -67,7 +68,10 @@ class Statement:
             if _WITH_ZONE in column.type:
                 # DuckDB's Python package converts these by way of a package that we do not need otherwise.
                 raise UsageError(f"Column {column.name!r} is a {_WITH_ZONE}. Cast it to TIMESTAMP or VARCHAR.")
-        while rows := self._ask(lambda: self._connection.fetchmany(BATCH_ROWS)):
+        while True:
+            rows: list[tuple[Any, ...]] = self._ask(lambda: self._source.fetchmany(BATCH_ROWS))
+            if not rows:
+                return
             yield rows
 
     def arrow(self) -> pa.RecordBatchReader:
@@ -77,7 +81,7 @@ class Statement:
         """
         import pyarrow as pa
 
-        reader = self._ask(lambda: self._connection.to_arrow_reader(BATCH_ROWS))
+        reader = self._ask(lambda: self._source.to_arrow_reader(BATCH_ROWS))
         wide = [column.type in _WIDE for column in self.columns]
         schema = pa.schema(
             [

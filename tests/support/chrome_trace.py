@@ -18,12 +18,14 @@ AUTOGRAD = 4001
 Event = dict[str, Any]
 
 
-def complete(name: str, start_us: float, dur_us: float, cat: str = "cpu_op", tid: int = MAIN, **args: Any) -> Event:
+def complete(name: str, start_us: float, dur_us: float, cat: str = "cpu_op", tid: int = MAIN, /, **args: Any) -> Event:
     """A complete event (``X``) of the process :data:`PID`."""
     return {"ph": "X", "cat": cat, "name": name, "pid": PID, "tid": tid, "ts": start_us, "dur": dur_us, "args": args}
 
 
-def on_device(name: str, start_us: float, dur_us: float, correlation: int, cat: str = "kernel", **args: Any) -> Event:
+def on_device(
+    name: str, start_us: float, dur_us: float, correlation: int, cat: str = "kernel", /, **args: Any
+) -> Event:
     """Work on stream 7 of device 0."""
     found = complete(name, start_us, dur_us, cat, 7, device=0, stream=7, correlation=correlation, **args)
     return {**found, "pid": 0}
@@ -63,17 +65,19 @@ def one_training_step() -> list[Event]:
             "autograd::engine::evaluate_function: AddmmBackward0",
             500,
             200,
-            tid=AUTOGRAD,
+            "cpu_op",
+            AUTOGRAD,
             **{"External id": 4, "Sequence number": 5, "Fwd thread id": 1},
         ),
         complete(
             "AddmmBackward0",
             510,
             150,
-            tid=AUTOGRAD,
+            "cpu_op",
+            AUTOGRAD,
             **{"External id": 5, "Sequence number": 5, "Fwd thread id": 1},
         ),
-        complete("aten::mm", 520, 100, tid=AUTOGRAD, **{"External id": 6}),
+        complete("aten::mm", 520, 100, "cpu_op", AUTOGRAD, **{"External id": 6}),
         complete("cudaMemcpyAsync", 530, 20, "cuda_runtime", AUTOGRAD, correlation=103),
         on_device("gemm_kernel", 2000, 400, 100),
         on_device("relu_kernel", 2400, 40, 101),

@@ -162,7 +162,7 @@ def test_the_limit_cuts_rows_and_nothing_else(run: Run) -> None:
 
 @pytest.mark.parametrize(("by", "sort", "limit"), [("colour", "self", 1), ("op", "name", 1), ("op", "self", -1)])
 def test_what_does_not_fit_is_a_usage_error(run: Run, by: str, sort: str, limit: int) -> None:
-    with pytest.raises(UsageError, match="colour|name|-1"):
+    with pytest.raises(UsageError, match=r"colour|name|-1"):
         top(run, by, None, sort, limit)
 
 

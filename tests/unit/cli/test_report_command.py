@@ -57,7 +57,7 @@ def test_the_figures_of_a_drawn_run(cli: Cli, here: Path) -> None:
     assert re.search(r"  outside PyTorch +█+\S* +10 % +100 µs\n", text)
     assert re.search(r"^  aten::mm +200 µs +29 % +200 µs +200 µs +0 +1$", text, re.MULTILINE)
     assert re.search(r"^  net +800 µs +89 % +800 µs +300 µs +500 µs +1$", text, re.MULTILINE)
-    assert f"{PID} (drives the steps): 9.00 ms in 40 spans" in text
+    assert f"thread {PID} (drives the steps): 9.00 ms in 40 spans" in text
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
@@ -167,7 +167,15 @@ def test_ranks_are_told(cli: Cli, here: Path) -> None:
 
 @pytest.mark.parametrize("columns", [60, 120])
 def test_hostile_names_do_nothing(cli: Cli, here: Path, columns: int) -> None:
-    names = ("[bold]", "[/]", f"{ESCAPE}]0;title\x07", "two\nlines", "'; DROP VIEW spans; --", "right‮left", "x" * 5000)
+    names = (
+        "[bold]",
+        "[/]",
+        f"{ESCAPE}]0;title\x07",
+        "two\nlines",
+        "'; DROP VIEW spans; --",
+        "right\u202eleft",
+        "x" * 5000,
+    )
     draw = [module(f"{name}.m", 50_000, op(name, 40_000)) for name in names]
     info: dict[str, Any] = {
         "name": f"n[red]{ESCAPE}[31m",

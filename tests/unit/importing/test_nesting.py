@@ -8,33 +8,31 @@ from hypothesis import strategies as st
 
 from deepseek_prof.importing.context_builder import ContextBuilder
 from deepseek_prof.importing.labels import label_of
-from deepseek_prof.importing.nesting import Nested, ThreadEvents, nest
+from deepseek_prof.importing.nesting import Nested, SequenceLayers, ThreadEvents, nest
 
 NAMES = "abcdef"
 
 
-def nested(spans: list[tuple[int, int, str]]) -> tuple[Nested, ContextBuilder]:
+def nested(spans: list[tuple[int, int, str]], block_size: int = 3) -> tuple[Nested, ContextBuilder]:
     """Nests operators given as start, end and name, in any order."""
     ordered = sorted(spans, key=lambda span: (span[0], span[0] - span[1]))
     contexts = ContextBuilder([label_of("cpu_op", name) for name in NAMES])
     start_ns = np.array([start for start, _, _ in ordered], dtype=np.int64)
     none = np.full(len(ordered), -1, dtype=np.int64)
-    events = ThreadEvents(
-        0,
-        np.array([NAMES.index(name) for _, _, name in ordered], dtype=np.int32),
-        start_ns,
-        np.array([end for _, end, _ in ordered], dtype=np.int64) - start_ns,
-        none,
-        none,
-    )
-    return nest(events, contexts, {}), contexts
+    label = np.array([NAMES.index(name) for _, _, name in ordered], dtype=np.int32)
+    dur_ns = np.array([end for _, end, _ in ordered], dtype=np.int64) - start_ns
+    blocks = [
+        ThreadEvents(label[rows], start_ns[rows], dur_ns[rows], none[rows], none[rows])
+        for rows in (slice(first, first + block_size) for first in range(0, len(ordered), block_size))
+    ]
+    return nest(0, len(ordered), blocks, contexts, SequenceLayers()), contexts
 
 
 def paths(found: Nested, contexts: ContextBuilder) -> list[str]:
     """The names from the root to each event."""
     table = contexts.table.to_arrow().to_pylist()
     by_id = {row["context_id"]: row for row in table}
-    ids, _ = contexts.table.ids_of(found.context)
+    ids, _ = contexts.table.ids_of(found.context.astype(np.int64))
 
     def path(row: dict[str, object] | None) -> str:
         return "" if row is None else path(by_id.get(row["parent_id"])) + str(row["name"])

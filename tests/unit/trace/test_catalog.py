@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _write(folder: Path, folder_name: str, created_s: int = 0, **info: object) -> Path:
+def _write(folder: Path, folder_name: str, created_s: int = 0, **info: Any) -> Path:
     changes = {"created_ns": EPOCH_NS + created_s * 10**9, **info}
     return write_drawn_run(folder / RUNS_FOLDER / folder_name, info=changes)
 
@@ -123,6 +124,6 @@ def test_an_entry_shows_what_run_json_says(here: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["name", "script", "status", "created_ns", "ended_ns", "spans", "processes", "exit_code"]
 )
-def test_odd_values_do_not_hide_a_run(here: Path, key: str, odd: object) -> None:
+def test_odd_values_do_not_hide_a_run(here: Path, key: str, odd: Any) -> None:
     _write(here, "run", **{key: odd})
     assert len(list_runs()) == 1

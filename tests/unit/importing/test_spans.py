@@ -106,11 +106,13 @@ def test_several_forward_threads_are_told_apart_by_the_arrows(tmp_path: Path) ->
     def forward(tid: int, module: str) -> list[Any]:
         return [
             complete(f"nn.Module: {module}", 0, 50, "python_function", tid),
-            complete("aten::relu", 10, 10, tid=tid, **{"Sequence number": 3, "Fwd thread id": 0}),
+            complete("aten::relu", 10, 10, "cpu_op", tid, **{"Sequence number": 3, "Fwd thread id": 0}),
         ]
 
     def backward(start: int, forward_id: int) -> Any:
-        return complete("ReluBackward0", start, 10, tid=AUTOGRAD, **{"Sequence number": 3, "Fwd thread id": forward_id})
+        return complete(
+            "ReluBackward0", start, 10, "cpu_op", AUTOGRAD, **{"Sequence number": 3, "Fwd thread id": forward_id}
+        )
 
     def arrow(phase: str, identity: int, tid: int, start: int) -> Any:
         return {"ph": phase, "cat": "fwdbwd", "id": identity, "pid": PID, "tid": tid, "ts": start, "name": "fwdbwd"}
