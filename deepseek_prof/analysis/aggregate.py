@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,10 @@ class ContextTree:
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    def items(self) -> Iterator[tuple[int, int, ContextNode]]:
+        """Rank, pid and context, for all contexts of all processes."""
+        return ((rank, pid, node) for (rank, pid, _), node in self._nodes.items())
 
     def node(self, rank: int, pid: int, context_id: int) -> ContextNode | None:
         """A context of a process; None where the file does not hold it."""

@@ -14,8 +14,13 @@ _DEVICE_KINDS = frozenset({"kernel", "memcpy", "memset"})
 
 def launcher(each: ContextSum, tree: ContextTree) -> ContextNode | None:
     """The host's context that started a device's work: the nearest around it; None where the launch was not seen."""
-    above = tree.ancestors(each.rank, each.pid, each.node)
-    return next((node for node in above if node.kind not in _DEVICE_KINDS), None)
+    return launcher_of(each.rank, each.pid, each.node, tree)
+
+
+def launcher_of(rank: int, pid: int, node: ContextNode, tree: ContextTree) -> ContextNode | None:
+    """:func:`launcher` of a context of a process."""
+    above = tree.ancestors(rank, pid, node)
+    return next((each for each in above if each.kind not in _DEVICE_KINDS), None)
 
 
 def device_stats(

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from deepseek_prof.cli.diff import diff_command
 from deepseek_prof.cli.doctor import doctor_command
 from deepseek_prof.cli.import_trace import import_command
 from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
@@ -47,6 +48,7 @@ def build_app() -> typer.Typer:
     app.command("report", cls=QueryCommand)(_guarded(report_command))
     app.command("top", cls=QueryCommand)(_guarded(top_command))
     app.command("logs")(_guarded(logs_command))
+    app.command("diff", cls=QueryCommand)(_guarded(diff_command))
     app.command("sql")(_guarded(sql_command))
     app.command("runs")(_guarded(runs_command))
     app.command("import")(_guarded(import_command))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepseek_prof.cli.arguments import QUERY_HELP, RUN_HELP, RUN_QUERY_HELP, open_run, split_run_and_query
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from deepseek_prof.analysis.logs import LogRecord, Selection
@@ -152,12 +152,23 @@ def _follow(
     path: Path, tree: Node, output_format: LogFormat, wanted: Sequence[str], since_step: int | None, before: int
 ) -> None:
     """Print records as they appear, until the run ends."""
+    from deepseek_prof.query import Table, compile_tree, evaluate
     from deepseek_prof.recording.log_tail import follow_logs
+    from deepseek_prof.recording.span_tail import SpanTail
+    from deepseek_prof.trace.run_file import read_run_file
 
     line = _writer(output_format, wanted, None)
+    created = read_run_file(path).get("created_ns")
+    origin_ns = created if isinstance(created, int) else 0
+
+    def matches(row: Mapping[str, Any]) -> bool:
+        if since_step is not None and (row["step"] is None or row["step"] < since_step):
+            return False
+        return evaluate(tree, row, Table.LOGS, origin_ns=origin_ns)
 
     def show(record: LogRecord) -> None:
         sys.stdout.write(line(record) + "\n")
         sys.stdout.flush()
 
-    follow_logs(path, tree, since_step, before, show)
+    spans = SpanTail(path, compile_tree(tree, Table.SPANS, origin_ns=origin_ns), since_step)
+    follow_logs(path, matches, spans, before, show)

@@ -15,6 +15,9 @@ from deepseek_prof.recording.part_files import PartFiles
 from deepseek_prof.recording.segments import Int64s
 from deepseek_prof.trace.log_view import parse_line
 
+OWN_NAME = "part-recorder.jsonl"
+"""The recording process's own events of one rank."""
+
 StepsOf = Callable[[Int64s], list[int | None]]
 """Steps at these times since the Unix epoch; None before the first."""
 
@@ -44,7 +47,7 @@ class RecordingEvents:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(folder / "part-00000.jsonl", flags, 0o600)
+            fd = os.open(folder / OWN_NAME, flags, 0o600)
             try:
                 os.write(fd, line)
             finally:
