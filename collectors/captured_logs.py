@@ -32,7 +32,8 @@ def level_name(number: int) -> str:
 
 def capture_logging(emit: Emit) -> Callable[[], None]:
     """Note each record that passes its logger's level and filters; returns what undoes it."""
-    original = logging.Logger.filter
+    home: Any = logging.Logger
+    original: Callable[..., Any] = home.filter
     own = "filter" in vars(logging.Logger)
 
     @stays_outside
@@ -52,15 +53,15 @@ def capture_logging(emit: Emit) -> Callable[[], None]:
             note(kept if isinstance(kept, logging.LogRecord) else record)
         return kept
 
-    logging.Logger.filter = filter  # type: ignore[method-assign]  # the point of this function
+    home.filter = filter
 
     def undo() -> None:
         if vars(logging.Logger).get("filter") is not filter:
             return
         if own:
-            logging.Logger.filter = original  # type: ignore[method-assign]  # restores what was replaced
+            home.filter = original
         else:
-            del logging.Logger.filter
+            del home.filter
 
     return undo
 
@@ -68,9 +69,10 @@ def capture_logging(emit: Emit) -> Callable[[], None]:
 def log_fields(record: logging.LogRecord) -> dict[str, Any]:
     """What a ``logging`` record says: message, logger, source, exception, and what ``extra`` added."""
     fields: dict[str, Any] = {"message": _message(record), "logger": record.name}
-    if isinstance(record.msg, Mapping):  # as structlog hands its events to logging
-        fields |= {str(key): value for key, value in record.msg.items()}
-        fields["message"] = str(record.msg.get("event", fields["message"]))
+    told: Any = record.msg
+    if isinstance(told, Mapping):  # as structlog hands its events to logging
+        fields |= {str(key): value for key, value in told.items()}
+        fields["message"] = str(told.get("event", fields["message"]))
     fields |= {key: value for key, value in vars(record).items() if key not in _STANDARD and not key.startswith("_")}
     fields["source"] = f"{record.pathname}:{record.lineno}"
     if record.exc_info and record.exc_info[0] is not None:

@@ -56,14 +56,14 @@ class ImportWatcher:
             then()
             return
         if not self._waiting:
-            sys.meta_path.insert(0, self)  # type: ignore[arg-type]  # find_spec is all that Python asks of it
+            sys.meta_path.insert(0, self)
         self._waiting[name] = then
 
     def remove(self) -> None:
         """Wait for nothing any more."""
         self._waiting.clear()
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]  # as above
+            sys.meta_path.remove(self)
 
     def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: Any = None) -> ModuleSpec | None:
         """The module's spec as the other finders have it, with our call behind its loader."""

@@ -147,7 +147,9 @@ class CompileWatch:
         callback = getattr(sys.modules.get("torch._dynamo.callback"), "callback_handler", None)
         counters = getattr(sys.modules.get("torch._dynamo.utils"), "counters", None)
         if callback is None or counters is None or not hasattr(callback, "register_end_callback"):
-            self._emit("warning", "collector_failed", {"message": "this torch tells no graph breaks and recompilations"})
+            self._emit(
+                "warning", "collector_failed", {"message": "this torch tells no graph breaks and recompilations"}
+            )
             return
 
         @stays_outside

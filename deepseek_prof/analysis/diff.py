@@ -29,7 +29,7 @@ class DiffRow:
     type: str
     """The operator type, where the entry is an operator; else empty."""
     verdict: str
-    """``slower``, ``faster``, ``inconclusive``, ``added``, ``removed``, or ``unknown``: there are no or too few steps."""
+    """``slower``, ``faster``, ``inconclusive``, ``added``, ``removed``; ``unknown`` with no or too few steps."""
     before_ns: float | None
     """None: the first run does not know the entry."""
     after_ns: float | None
@@ -234,7 +234,8 @@ def _notes(a: StepSamples, b: StepSamples) -> tuple[str, ...]:
         for which in few
     ]
     notes += [
-        f"The {which} run lost spans to --max-size; " + ("steps that lost any are left out." if each.steps else "they are missing here.")
+        f"The {which} run lost spans to --max-size; "
+        + ("steps that lost any are left out." if each.steps else "they are missing here.")
         for which, each in (("first", a), ("second", b))
         if each.evicted
     ]

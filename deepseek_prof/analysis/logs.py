@@ -122,16 +122,20 @@ def records(run: Run, selection: Selection) -> Iterator[LogRecord]:
             yield record
 
 
-def statement(table: str, columns: tuple[str, ...], condition: Condition, selection: Selection) -> tuple[str, list[Any]]:
+def statement(
+    table: str, columns: tuple[str, ...], condition: Condition, selection: Selection
+) -> tuple[str, list[Any]]:
     """The SQL that reads one view, and its parameters."""
     params = list(condition.params)
     where = condition.sql
     if selection.since_step is not None:
         where = f"({where}) AND step >= ?"
         params.append(selection.since_step)
-    order = "DESC" if selection.newest else "ASC"
+    # What begins at once: the outer span first.
+    forward, backward = ("DESC", "ASC") if selection.newest else ("ASC", "DESC")
+    order = f"{columns[0]} {forward}" + (f", dur_ns {backward}" if "dur_ns" in columns else "")
     limit = "" if selection.limit is None else f" LIMIT {int(selection.limit)}"
-    return f"SELECT {', '.join(columns)} FROM {table} WHERE {where} ORDER BY {columns[0]} {order}{limit}", params
+    return f"SELECT {', '.join(columns)} FROM {table} WHERE {where} ORDER BY {order}{limit}", params
 
 
 def _stream(

@@ -13,8 +13,8 @@ import typer
 from deepseek_prof.cli.diff import diff_command
 from deepseek_prof.cli.doctor import doctor_command
 from deepseek_prof.cli.import_trace import import_command
-from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
 from deepseek_prof.cli.logs import logs_command
+from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
 from deepseek_prof.cli.recover import recover_command
 from deepseek_prof.cli.report import report_command
 from deepseek_prof.cli.run import run_command

@@ -73,7 +73,6 @@ def diff_command(
     Warm-up steps are left out.
     """
     from deepseek_prof.analysis.diff import diff
-    from deepseek_prof.config import parse_percent
 
     if len(arguments) < 2:
         raise UsageError("Give two runs, such as: deepseek-prof diff before after. deepseek-prof runs lists them.")
@@ -84,6 +83,7 @@ def diff_command(
     query_text = query if query is not None else " ".join(rest)
     condition = compiled(query_text)
     with open_run(first) as before, open_run(second) as after:
+        names = before.name, after.name
         table = diff(
             before,
             after,
@@ -91,14 +91,24 @@ def diff_command(
             condition,
             limit=limit,
             statistic=statistic.value,
-            min_change=parse_percent(min_change),
+            min_change=_fraction(min_change),
             device=time is DiffTime.device,
             changed_only=changed,
         )
     if output_format is DiffFormat.json:
         _write_json(table)
     else:
-        _print_table(table, (first.name, second.name), query_text)
+        _print_table(table, names, query_text)
+
+
+def _fraction(text: str) -> float:
+    """The fraction that ``5%`` means. Raises UsageError."""
+    import re
+
+    match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%\s*", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"{text!r} is not a percentage. Write it as 5%.")
+    return float(match[1]) / 100
 
 
 def _write_json(table: DiffTable) -> None:
@@ -138,7 +148,7 @@ def _title(table: DiffTable, runs: tuple[str, str]) -> str:
 def _cells(row: DiffRow) -> tuple[str, ...]:
     from deepseek_prof.cli.text import duration
 
-    sign = "−" if row.delta_ns < 0 else "+"
+    sign = "-" if row.delta_ns < 0 else "+"
     interval = ""
     if row.low_ns is not None and row.high_ns is not None:
         interval = " … ".join(_signed(each) for each in (row.low_ns, row.high_ns))
@@ -156,7 +166,7 @@ def _cells(row: DiffRow) -> tuple[str, ...]:
 def _signed(ns: float) -> str:
     from deepseek_prof.cli.text import duration
 
-    return f"{'−' if ns < 0 else '+'}{duration(abs(ns))}"
+    return f"{'-' if ns < 0 else '+'}{duration(abs(ns))}"
 
 
 def _notes(table: DiffTable) -> list[str]:
@@ -165,8 +175,8 @@ def _notes(table: DiffTable) -> list[str]:
         notes[0] += f" · warm-up left out: {table.before_warmup} and {table.after_warmup} steps"
     if table.judged:
         notes.append(
-            f"Changed: the 95 % interval leaves out zero, and the change is at least {table.min_change:.0%}. By chance "
-            f"about {max(1, round(table.judged * 0.05))} of {table.judged:,} compared entries would be outside."
+            f"Changed: the 95 % interval leaves out zero, and the change is at least {table.min_change * 100:g} %. Of "
+            f"{table.judged:,} intervals up to {max(1, round(table.judged * 0.05))} may leave it out by chance."
         )
     notes += table.notes
     return notes

@@ -62,8 +62,8 @@ def logs_command(
 ) -> None:
     """Show operators and events in one stream, by time.
 
-    Events are those of the recording (slow steps, NaN losses, data stalls, graph breaks, ...), the program's own logging,
-    structlog and warnings records, and what it gives to deepseek_prof.log.
+    Events are those of the recording (slow steps, NaN losses, data stalls, graph breaks, ...), the program's own
+    logging, structlog and warnings records, and what it gives to deepseek_prof.log.
     """
     wanted = [name.strip() for name in (fields or "").split(",") if name.strip()]
     if explain:
@@ -82,15 +82,13 @@ def logs_command(
 
         selection = _selection(opened, tree, since_step, bound + 1 if bound else None)
         line = _writer(output_format, wanted, opened)
-        shown = 0
-        for record in records(opened, selection):
+        for shown, record in enumerate(records(opened, selection)):
             if bound and shown == bound:
                 if limit is None:
                     sys.stdout.flush()
                     print(f"deepseek-prof: the first {bound} records; --limit 0 shows all.", file=sys.stderr)
                 break
             sys.stdout.write(line(record) + "\n")
-            shown += 1
 
 
 def _selection(run: Run, tree: Node, since_step: int | None, limit: int | None) -> Selection:

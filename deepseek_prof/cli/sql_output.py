@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from deepseek_prof.cli.text import clean, csv_cell, shortened
 from deepseek_prof.errors import OutputError
+from deepseek_prof.narration import printable
 from deepseek_prof.trace.statement import Column, Statement
 
 _MIN_TEXT_WIDTH = 8
@@ -113,6 +114,10 @@ def write_table(statement: Statement, to: Destination, limit: int) -> None:
             more = True
             break
         rows.append(row)
+    if [column.name for column in statement.columns] == ["explain_key", "explain_value"]:
+        for _, plan in rows:
+            to.text.write(f"{printable(str(plan)).rstrip()}\n")
+        return
     console = OutputConsole()
     console.file = to.text
     columns = statement.columns
@@ -166,8 +171,9 @@ def _write_blocks(columns: Sequence[Column], cells: Sequence[Sequence[str | None
     margin = max(len(name) for name in names)
     for number, row in enumerate(cells, 1):
         file.write(f"row {number}\n")
-        for name, cell in zip(names, row, strict=True):
-            file.write(f"  {name:<{margin}}  {'NULL' if cell is None else cell}\n")
+        file.writelines(
+            f"  {name:<{margin}}  {'NULL' if cell is None else cell}\n" for name, cell in zip(names, row, strict=True)
+        )
 
 
 def _is_number(column: Column) -> bool:

@@ -21,10 +21,10 @@ from deepseek_prof.recording.eviction import evict_oldest
 from deepseek_prof.recording.live_format import SegmentState
 from deepseek_prof.recording.live_process import LiveProcess, dispose, find_processes, segment_state
 from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
+from deepseek_prof.recording.run_events import RunEvents
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
 from deepseek_prof.recording.span_table import spans_to_arrow
-from deepseek_prof.recording.step_events import StepEvents
 from deepseek_prof.recording.steps import StepBoundaries, steps_to_arrow
 from deepseek_prof.trace.schema import CONTEXTS
 
@@ -59,11 +59,10 @@ class Converter:
             raise OutputError(f"{run_dir} cannot be written: {error}.") from error
         self._files = PartFiles(run_dir)
         self._processes: dict[str, LiveProcess] = {}
-        self._events = RecordingEvents(run_dir)
-        self._record = RunRecord(run_dir, self._events)
+        events = RecordingEvents(run_dir)
+        self._record = RunRecord(run_dir, events)
         self._event_files = EventFiles(self._files)
-        self._step_events: dict[str, StepEvents] = {}
-        self._told_ns = self._tell_start()
+        self._run_events = RunEvents(events, self._record.read())
         self._offset_ns: int | None = None
         self._spans_evicted = 0
         for damage in self._files.damaged:
@@ -102,16 +101,6 @@ class Converter:
         if complete:
             shutil.rmtree(self._live)
         self._lock.close()
-
-    def _tell_start(self) -> int:
-        """Write the first event of the run, unless it is there; returns up to when an earlier conversion told events."""
-        told_ns = self._events.last_ns("run_start", "process_start", "process_end", "step_summary", "slow_step")
-        if told_ns == 0:
-            content = self._record.read()
-            created_ns = content.get("created_ns")
-            told_ns = created_ns if isinstance(created_ns, int) else 0
-            self._events.emit("info", "run_start", ts_ns=told_ns, command=content.get("command"), cwd=content.get("cwd"))
-        return told_ns
 
     # --- one round over all processes
 
@@ -156,7 +145,7 @@ class Converter:
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
         self._refresh(process, alive=alive)
         self._convert_events(process, final=final or not alive)
-        self._tell_process(process, alive=alive)
+        self._run_events.refresh(process, self._files.rank(process.pid), self._clock_offset_ns(), alive=alive)
         process.finished = not alive
 
     def _convert_events(self, process: LiveProcess, *, final: bool) -> None:
@@ -167,31 +156,6 @@ class Converter:
             in_epoch = replace(boundaries, start_ns=boundaries.start_ns + offset)
             steps_of = lambda times: in_epoch.steps_of(times).to_pylist()  # noqa: E731  # a def would shadow its type
         self._event_files.convert(process.directory, process.pid, steps_of, final=final)
-
-    def _tell_process(self, process: LiveProcess, *, alive: bool) -> None:
-        """Write the events of a process's beginning and end, and of its steps."""
-        name = process.directory.name
-        rank = self._files.rank(process.pid)
-        if name not in self._step_events:
-            self._step_events[name] = StepEvents(self._events, self._clock_offset_ns(), self._told_ns)
-            description = process.description()
-            started_ns = description.get("start_ns")
-            if isinstance(started_ns, int) and started_ns + self._clock_offset_ns() > self._told_ns:
-                told = {key: description[key] for key in ("argv", "recorder", "torch") if key in description}
-                moment_ns = started_ns + self._clock_offset_ns()
-                self._events.emit("info", "process_start", ts_ns=moment_ns, rank=rank, pid=process.pid, **told)
-        self._step_events[name].refresh(process.steps.boundaries, rank, ended=not alive)
-        if not alive:
-            ended_ns = process.description().get("ended_ns")
-            orderly = isinstance(ended_ns, int)
-            self._events.emit(
-                "info" if orderly else "warning",
-                "process_end",
-                ts_ns=ended_ns + self._clock_offset_ns() if isinstance(ended_ns, int) else None,
-                rank=rank,
-                pid=process.pid,
-                **({} if orderly else {"message": "the process was killed, or left without its exit handlers"}),
-            )
 
     def _states(self, process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
         """The process's segments that hold something to convert."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,14 @@ class RecordingEvents:
         self._logs = run_dir / "logs"
 
     def emit(
-        self, level: str, event: str, *, ts_ns: int | None = None, rank: int = 0, step: int | None = None, **fields: Any
+        self,
+        level: str,
+        event: str,
+        fields: Mapping[str, Any],
+        *,
+        ts_ns: int | None = None,
+        rank: int = 0,
+        step: int | None = None,
     ) -> None:
         """Append one event. A full disk costs the event, nothing else."""
         record = {
@@ -40,7 +47,7 @@ class RecordingEvents:
             "phase": None,
             "layer": None,
             "op": None,
-            "fields": fields,
+            "fields": dict(fields),
         }
         line = (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode("utf-8", "replace")
         folder = self._logs / f"rank={rank}" / f"pid={os.getpid()}"

@@ -29,7 +29,7 @@ def follow(run_dir: Path, pid: int) -> None:
     done.unlink(missing_ok=True)
     converter.finish()
     ended_ns = time.time_ns()
-    RecordingEvents(run_dir).emit("info", "run_end", ts_ns=ended_ns)
+    RecordingEvents(run_dir).emit("info", "run_end", {}, ts_ns=ended_ns)
     update_run_file(run_dir, status="finished", ended_ns=ended_ns)
 
 

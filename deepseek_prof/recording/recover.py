@@ -53,5 +53,5 @@ def recover(run_dir: Path) -> None:
     if not data.get("ended_ns"):
         changes["ended_ns"] = last_change_ns or data.get("created_ns")
     message = "the recording was cut off; what it left was converted later"
-    RecordingEvents(run_dir).emit("warning", "run_end", ts_ns=changes.get("ended_ns"), message=message)
+    RecordingEvents(run_dir).emit("warning", "run_end", {"message": message}, ts_ns=changes.get("ended_ns"))
     update_run_file(run_dir, **changes)

@@ -45,7 +45,7 @@ class RunRecord:
         if any(entry["pid"] == pid and entry["reason"] == reason for entry in self._dropped):
             return
         message = f"{spans:,} spans of process {pid} are missing: {reason}"
-        self._events.emit("warning", "spans_dropped", message=message, pid=pid, spans=spans, reason=reason)
+        self._events.emit("warning", "spans_dropped", {"message": message, "pid": pid, "spans": spans})
         self._dropped.append({"pid": pid, "reason": reason, "spans": spans})
         self._save()
 

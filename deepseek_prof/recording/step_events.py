@@ -48,12 +48,14 @@ class StepEvents:
                 self._events.emit(
                     "warning",
                     "slow_step",
+                    {
+                        "message": f"{dur_ns / usual_ns:.1f} times the median of the steps before",
+                        "dur_ns": dur_ns,
+                        "median_ns": round(usual_ns),
+                    },
                     ts_ns=end_ns,
                     rank=rank,
                     step=step,
-                    message=f"{dur_ns / usual_ns:.1f} times the median of the steps before",
-                    dur_ns=dur_ns,
-                    median_ns=round(usual_ns),
                 )
         if self._summary_due_ns is None:
             self._summary_due_ns = end_ns + _SUMMARY_NS
@@ -67,11 +69,9 @@ class StepEvents:
         self._events.emit(
             "info",
             "step_summary",
+            {"steps": len(durations), "mean_ns": round(float(durations.mean())), "max_ns": int(durations.max())},
             ts_ns=int(boundaries.start_ns[last] + boundaries.dur_ns[last]) + self._offset_ns,
             rank=rank,
             step=last,
-            steps=len(durations),
-            mean_ns=round(float(durations.mean())),
-            max_ns=int(durations.max()),
         )
         self._first = self._seen

@@ -151,7 +151,7 @@ class _Background:
 
         how = f"ended by {signal_name(returncode)}" if returncode < 0 else f"exit status {returncode}"
         level = "info" if returncode == 0 else "error"
-        RecordingEvents(self._run_dir).emit(level, "run_end", ts_ns=ended_ns, message=how)
+        RecordingEvents(self._run_dir).emit(level, "run_end", {"message": how}, ts_ns=ended_ns)
 
     def _finish(self) -> dict[str, Any]:
         from deepseek_prof.trace.run_file import read_run_file

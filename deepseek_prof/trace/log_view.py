@@ -50,8 +50,8 @@ def create_logs_view(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> No
     connection.execute(f"CREATE TABLE live_lines(rank INTEGER, {typed})")
     sources = ["SELECT * FROM live_lines"]
     for rank, paths in sorted(_part_files(run_dir).items()):
-        read = ", ".join(quoted_path(path) for path in paths)
-        sources.append(f"SELECT {rank}::INTEGER AS rank, {names} FROM {_read_json(f'[{read}]')} WHERE ts_ns IS NOT NULL")
+        read = _read_json(f"[{', '.join(quoted_path(path) for path in paths)}]")
+        sources.append(f"SELECT {rank}::INTEGER AS rank, {names} FROM {read} WHERE ts_ns IS NOT NULL")
     try:
         if live:
             places = ", ".join("?" for _ in LOG_COLUMNS)

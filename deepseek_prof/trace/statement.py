@@ -184,7 +184,9 @@ def _narrowed(column: pa.Array, name: str) -> pa.Array:
     try:
         return column.cast(pa.int64())
     except pa.ArrowInvalid as error:
-        raise UsageError(f"Column {name!r} holds integers of more than 64 bits. Cast it to DOUBLE or VARCHAR.") from error
+        raise UsageError(
+            f"Column {name!r} holds integers of more than 64 bits. Cast it to DOUBLE or VARCHAR."
+        ) from error
 
 
 def _unique(names: list[str]) -> list[str]:
