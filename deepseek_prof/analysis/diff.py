@@ -98,11 +98,11 @@ def diff(
     if (limit is not None and limit < 0) or min_change < 0:
         raise UsageError("The limit and the least change must not be negative.")
     a, b = (step_samples(run, by, condition, device=device) for run in (before, after))
-    compared = bool(a.steps) == bool(b.steps)
+    compared = a.has_steps == b.has_steps
     names = list(dict.fromkeys((*a.entries, *b.entries)))
     in_a, in_b = set(a.entries), set(b.entries)
     figures = _compare(_spread(a, names, a.ns), _spread(b, names, b.ns), statistic)
-    calls = _spread(a, names, a.calls).mean(axis=0), _spread(b, names, b.calls).mean(axis=0)
+    calls = _mean(_spread(a, names, a.calls)), _mean(_spread(b, names, b.calls))
     types = b.types | a.types
     rows = []
     for index, name in enumerate(names):
@@ -126,7 +126,7 @@ def diff(
     established = [row for row in rows if row.verdict in ("slower", "faster", "added", "removed")]
     shown = established if changed_only else rows
     whole = _compare(a.ns.sum(axis=1, keepdims=True), b.ns.sum(axis=1, keepdims=True), statistic)
-    total_calls = float(a.calls.sum(axis=1).mean()), float(b.calls.sum(axis=1).mean())
+    total_calls = float(_mean(a.calls).sum()), float(_mean(b.calls).sum())
     both = (a.steps, b.steps)
     total = _row("total", "total", "", whole, 0, both, min_change, total_calls, (True, True), compared)
     step = None
@@ -159,12 +159,16 @@ class _Figures:
 
 def _compare(before: Matrix, after: Matrix, statistic: str) -> _Figures:
     if not len(before) or not len(after):  # a query that no step of a run has anything of
-        empty = np.zeros(before.shape[1])
         unknown = np.full(before.shape[1], np.nan)
-        means = [each.mean(axis=0) if len(each) else empty for each in (before, after)]
-        return _Figures(means[0], means[1], unknown, unknown)
+        return _Figures(_mean(before), _mean(after), unknown, unknown)
     found = differences(before, after, statistic)
     return _Figures(found.before, found.after, found.low, found.high)
+
+
+def _mean(values: Matrix) -> Matrix:
+    """The mean of every column; zero of no rows."""
+    found: Matrix = values.sum(axis=0) / max(1, len(values))
+    return found
 
 
 def _spread(samples: StepSamples, names: Sequence[str], values: Matrix) -> Matrix:
@@ -219,8 +223,13 @@ def _row(
 
 
 def _notes(a: StepSamples, b: StepSamples) -> tuple[str, ...]:
-    notes = []
-    without = [which for which, each in (("first", a), ("second", b)) if not each.steps]
+    notes: list[str] = []
+    without = [which for which, each in (("first", a), ("second", b)) if not each.has_steps]
+    notes += [
+        f"The query selects nothing in any step of the {which} run."
+        for which, each in (("first", a), ("second", b))
+        if each.has_steps and not each.steps
+    ]
     few = [which for which, each in (("first", a), ("second", b)) if 0 < each.steps < MIN_STEPS]
     if len(without) == 2:
         notes.append("No steps in either run: whole recordings are compared, and how much they vary is not known.")
@@ -235,7 +244,7 @@ def _notes(a: StepSamples, b: StepSamples) -> tuple[str, ...]:
     ]
     notes += [
         f"The {which} run lost spans to --max-size; "
-        + ("steps that lost any are left out." if each.steps else "they are missing here.")
+        + ("steps that lost any are left out." if each.has_steps else "they are missing here.")
         for which, each in (("first", a), ("second", b))
         if each.evicted
     ]

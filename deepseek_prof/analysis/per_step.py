@@ -36,7 +36,8 @@ class StepSamples:
     step_ns: Matrix
     """Shape (steps, 1): their lengths; empty without steps."""
     steps: int
-    """Steps compared; 0: the run has none."""
+    """Steps compared; 0: the run has none, or the query selects none."""
+    has_steps: bool
     warmup: int
     """Leading steps left out of every process."""
     evicted: bool
@@ -117,6 +118,7 @@ def _filled(
         calls / ranks,
         lengths / ranks if has_steps else lengths,
         len(numbers) if has_steps else 0,
+        has_steps,
         warmup,
         evicted,
         types,

@@ -140,7 +140,7 @@ def _title(table: DiffTable, runs: tuple[str, str]) -> str:
     from deepseek_prof.cli.text import clean, count
 
     steps = (table.total.before_steps, table.total.after_steps)
-    unit = f"{table.statistic} step" if all(steps) else "whole recording"
+    unit = f"{table.statistic} step" if any(steps) else "whole recording"
     figures = " and ".join(f"{count(each)} steps" if each else "no steps" for each in steps)
     return f"{clean(runs[0])} → {clean(runs[1])} by {table.by}, {unit} ({figures})"
 

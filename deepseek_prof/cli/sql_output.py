@@ -170,10 +170,9 @@ def _write_blocks(columns: Sequence[Column], cells: Sequence[Sequence[str | None
     names = [clean(column.name) for column in columns]
     margin = max(len(name) for name in names)
     for number, row in enumerate(cells, 1):
+        shown = ("NULL" if cell is None else cell for cell in row)
         file.write(f"row {number}\n")
-        file.writelines(
-            f"  {name:<{margin}}  {'NULL' if cell is None else cell}\n" for name, cell in zip(names, row, strict=True)
-        )
+        file.writelines(f"  {name:<{margin}}  {cell}\n" for name, cell in zip(names, shown, strict=True))
 
 
 def _is_number(column: Column) -> bool:

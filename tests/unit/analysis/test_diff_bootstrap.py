@@ -80,7 +80,11 @@ def test_quantiles_of_student(degrees: int, quantile: float) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "statistic"),
-    [(np.ones((0, 1)), np.ones((5, 1)), "mean"), (np.ones((5, 1)), np.ones((5, 2)), "mean"), (np.ones((5, 1)),) * 2 + ("mode",)],
+    [
+        (np.ones((0, 1)), np.ones((5, 1)), "mean"),
+        (np.ones((5, 1)), np.ones((5, 2)), "mean"),
+        (np.ones((5, 1)),) * 2 + ("mode",),
+    ],
 )
 def test_what_cannot_be_compared_is_refused(before: Noise, after: Noise, statistic: str) -> None:
     with pytest.raises(ValueError, match=r"unknown|compared"):

@@ -108,9 +108,9 @@ def test_a_torn_line_costs_only_itself(
 ) -> None:
     log.emit("info", "first", {})
     write = os.write
-    monkeypatch.setattr(events.os, "write", lambda fd, data: write(fd, data[:20]))
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:20]))
     log.emit("info", "torn", {})
-    monkeypatch.setattr(events.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     log.emit("info", "last", {})
     lines = [parse_line(line) for line in (attachment.directory / "events-00000.jsonl").read_bytes().splitlines()]
     assert [row and row["event"] for row in lines] == ["first", None, "last"]
@@ -125,7 +125,7 @@ def test_a_full_disk_costs_the_event(
 
     log.emit("info", "first", {})
     with monkeypatch.context() as patch:
-        patch.setattr(events.os, "write", full)
+        patch.setattr(os, "write", full)
         log.emit("info", "second", {})
     log.emit("info", "third", {})
     assert [row["event"] for row in attachment.rows()] == ["first", "third"]

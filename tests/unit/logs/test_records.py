@@ -116,10 +116,7 @@ def test_a_cut_off_list_says_so_and_an_asked_for_limit_does_not(with_events: Pat
 @pytest.mark.parametrize("output_format", ["console", "json", "csv", "logfmt"])
 def test_hostile_names_are_escaped(run_dir: Path, write_events: WriteEvents, output_format: str) -> None:
     write_events(
-        *(
-            line(number, name, layer=name, fields={name: name, "message": name})
-            for number, name in enumerate(HOSTILE)
-        )
+        *(line(number, name, layer=name, fields={name: name, "message": name}) for number, name in enumerate(HOSTILE))
     )
     result = command(str(run_dir), "--query", "event:*", "--format", output_format)
     lines = result.stdout.removesuffix("\n").split("\n")
@@ -129,7 +126,7 @@ def test_hostile_names_are_escaped(run_dir: Path, write_events: WriteEvents, out
 
 
 def test_explain_shows_tree_and_sql_and_needs_no_run() -> None:
-    text = command("--explain", "type:matmul or level:warning -layer:\"x' OR 1=1\"").stdout
+    text = command("--explain", 'type:matmul or level:warning -layer:"x\' OR 1=1"').stdout
     assert "type:matmul" in text
     assert "type IN (?)" in text
     assert "level IN (?)" in text
