@@ -8,6 +8,7 @@ from typing import Protocol
 from benchmarks.measurements.bert_base import BERT_BASE
 from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.long_run import LongRun
+from benchmarks.measurements.querying import QUERYING_10M, QUERYING_100M
 from benchmarks.measurements.reading import Reading
 from benchmarks.measurements.resnet18 import RESNET18
 from benchmarks.measurements.start_up import StartUp
@@ -49,5 +50,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     BERT_BASE,
     LongRun(),
     Reading(),
+    QUERYING_10M,
+    QUERYING_100M,
     Importing(),
 )

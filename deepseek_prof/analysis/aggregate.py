@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deepseek_prof.trace.run import Condition, Run
+
+_CONTEXT_COLUMNS = re.compile(r"\b(phase|kind|name|type|layer)\b")
+"""Columns that ``spans`` has from the contexts. A condition holds no text of the user's that could look like one."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +85,17 @@ class ContextTree:
         return found
 
 
-def context_sums(
-    run: Run, tree: ContextTree, where: str = "TRUE", params: Sequence[Any] = (), *, joined: bool = False
-) -> list[ContextSum]:
-    """Sum the spans that ``where`` selects.
+def source_of(where: str) -> str:
+    """The view that a condition on the columns of ``spans`` needs: without the join to the contexts where it can do."""
+    return "spans" if _CONTEXT_COLUMNS.search(where) else "raw_spans"
 
-    ``where`` speaks of the physical columns; with ``joined``, of all columns of the ``spans`` view (slower).
-    """
-    source = "spans" if joined else "raw_spans"
-    device = "device" if has_devices(run) else "NULL"
+
+def context_sums(run: Run, tree: ContextTree, where: str = "TRUE", params: Sequence[Any] = ()) -> list[ContextSum]:
+    """Sum the spans that ``where``, an expression over the columns of the ``spans`` view, selects."""
+    device, key = ("device", ", device") if has_devices(run) else ("NULL", "")  # each column of a key takes its time
     rows = run.kept_rows(
         f"SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT, max(dur_ns), "
-        f"{device} FROM {source} WHERE {where} GROUP BY rank, pid, tid, context_id, {device}",
+        f"{device} FROM {source_of(where)} WHERE {where} GROUP BY rank, pid, tid, context_id{key}",
         params,
     )
     return _with_nodes(rows, tree)

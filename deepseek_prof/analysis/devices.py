@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deepseek_prof.analysis.aggregate import ContextNode, ContextSum, ContextTree
+from deepseek_prof.analysis.aggregate import ContextNode, ContextSum, ContextTree, source_of
 from deepseek_prof.analysis.results import DeviceStat
 from deepseek_prof.trace.run import Run
 
@@ -24,16 +24,15 @@ def launcher_of(rank: int, pid: int, node: ContextNode, tree: ContextTree) -> Co
 
 
 def device_stats(
-    run: Run, where: str, params: Sequence[Any], sums: Sequence[ContextSum], wall_ns: int, *, joined: bool
+    run: Run, where: str, params: Sequence[Any], sums: Sequence[ContextSum], wall_ns: int
 ) -> tuple[DeviceStat, ...]:
-    """Busy times of the devices that ``sums`` name; ``where`` selects the same spans, ``joined`` as in
-    :func:`~deepseek_prof.analysis.aggregate.context_sums`, and ``wall_ns`` is the time that they cover on one rank."""
+    """Busy times of the devices that ``sums`` name; ``where`` selects the same spans, and ``wall_ns`` is the
+    time that they cover on one rank."""
     if not sums:
         return ()
-    source = "spans" if joined else "raw_spans"
     # Streams overlap: only what reaches beyond everything that started before adds to the busy time.
     rows = run.rows(
-        f"WITH work AS (SELECT rank, device, start_ns, start_ns + dur_ns AS end_ns FROM {source} "
+        f"WITH work AS (SELECT rank, device, start_ns, start_ns + dur_ns AS end_ns FROM {source_of(where)} "
         f"WHERE ({where}) AND device IS NOT NULL AND self_ns > 0), "
         "placed AS (SELECT *, max(end_ns) OVER (PARTITION BY rank, device ORDER BY start_ns, end_ns "
         "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached_ns FROM work) "

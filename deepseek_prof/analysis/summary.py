@@ -57,7 +57,7 @@ def summarize(run: Run, condition: Condition | None = None) -> Summary:
     warmup = _common_warmup(steps)
     evicted = has_evicted(run)
     selection = select(run, steps, warmup, evicted=evicted, condition=condition)
-    sums = context_sums(run, tree, selection.where, selection.params, joined=condition is not None)
+    sums = context_sums(run, tree, selection.where, selection.params)
     device_sums = [each for each in sums if each.device is not None]
     sums = on_host(each for each in sums if each.node.kind != "step")
     driving = _driving_threads(sums, {(step.rank, step.pid) for step in steps})
@@ -88,9 +88,7 @@ def summarize(run: Run, condition: Condition | None = None) -> Summary:
         threads=_threads(sums, driving, wall_ns, max(1, len(driving))),
         overhead=recorder_overhead(run),
         dropped=dropped_spans(run),
-        devices=device_stats(
-            run, selection.where, selection.params, device_sums, wall_ns // max(1, ranks), joined=condition is not None
-        ),
+        devices=device_stats(run, selection.where, selection.params, device_sums, wall_ns // max(1, ranks)),
         kernels=_group_rows(device_sums, tree, "name", sum(each.self_ns for each in device_sums)),
         kernel_types=_group_rows(device_sums, tree, "type", sum(each.self_ns for each in device_sums)),
     )

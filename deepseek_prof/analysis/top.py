@@ -58,7 +58,7 @@ def top(
     if by == "step":
         rows, span_count, self_ns, on_devices = _steps(run, where, params)
     else:
-        sums = context_sums(run, tree, where, params, joined=condition is not None)
+        sums = context_sums(run, tree, where, params)
         if included:
             sums += evicted_sums(run, tree, condition)
         sums = [each for each in sums if each.node.kind != "step"]

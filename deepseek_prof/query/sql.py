@@ -114,11 +114,12 @@ class _Compiler:
         offset = node.field == "start"
         if isinstance(node, Comparison):
             return f"{column} {node.operator} {self._value(node.value, offset)}"
-        tests = []
+        single = [self._value(item, offset) for item in node.values if not isinstance(item, Range)]
+        tests = [f"{column} IN ({', '.join(single)})"] if single else []
         for item in node.values:
             if not isinstance(item, Range):
-                tests.append(f"{column} = {self._value(item, offset)}")
-            elif item.first is None and item.last is None:
+                continue
+            if item.first is None and item.last is None:
                 tests.append(f"{column} IS NOT NULL")
             elif item.last is None:
                 tests.append(f"{column} >= {self._value(item.first or 0, offset)}")

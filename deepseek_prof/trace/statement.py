@@ -152,11 +152,12 @@ class Statement:
             raise UsageError(
                 f"A statement reads the views of its run ({', '.join(VIEWS)}) and no file.\n{error}"
             ) from error
-        except (duckdb.IOException, duckdb.InvalidInputException, duckdb.InternalException) as error:
+        except (duckdb.DataError, UnicodeError) as error:
+            raise UsageError(f"The statement failed.\n{error}") from error
+        except duckdb.Error as error:
+            # What DuckDB says of damaged bytes is of any class.
             found = damaged_file(self._connection, self._run.path, [file for _, file in run_files(self._run.path)])
             raise found or UsageError(f"The statement failed.\n{error}") from error
-        except (duckdb.Error, UnicodeError) as error:
-            raise UsageError(f"The statement failed.\n{error}") from error
 
 
 def _lock(run: Run) -> None:

@@ -114,6 +114,8 @@ def test_the_package_has_what_it_announces() -> None:
 def test_annotate_costs_nothing_where_nothing_is_recorded() -> None:
     import contextlib
 
+    import deepseek_prof.collectors.child  # as after a recording that has ended
+
     assert isinstance(deepseek_prof.annotate("part"), contextlib.nullcontext)
 
 
@@ -135,10 +137,21 @@ PROGRAM = """
             optimizer.step()
             optimizer.zero_grad()
 
+    @deepseek_prof.annotate("decorated")  # before anything records
+    def decorated(x):
+        return x + 1
+
+    @torch.compile(backend="eager", fullgraph=True)  # a graph break is an error
+    def compiled(x):
+        with deepseek_prof.annotate("compiled"):
+            return x + 1
+
     train(1)
+    compiled(decorated(torch.ones(3)))
     for number in (1, 2):
         with deepseek_prof.profile(output=f"run{number}") as profile:
             train(3 * number)
+            compiled(decorated(torch.ones(3)))
             try:
                 with deepseek_prof.profile(output="inner"):
                     raise AssertionError("recorded twice")
@@ -150,6 +163,7 @@ PROGRAM = """
             assert run.info["status"] == "finished", run.info["status"]
             steps = {row.name: row.count for row in run.top("op", "kind:user").rows}
             assert steps["my part"] == steps["Optimizer.step#SGD.step"] == 3 * number, steps
+            assert steps["decorated"] == 1, steps
             assert run.spans("op:aten::addmm").num_rows == 3 * number
             layers = {row.name for row in run.top("layer").rows}
             assert len(layers) == 3, layers

@@ -191,6 +191,8 @@ def test_quick_run_of_every_measurement_ends_well(tmp_path: Path) -> None:
         "resnet18",
         "long-run",
         "reading",
+        "querying-10m",
+        "querying-100m",
         "importing",
     ]
     assert all(entry.rows and entry.error is None for entry in result.measurements)
