@@ -14,7 +14,7 @@ from tests.support.synthetic import write_synthetic_run
 
 PACKAGE = Path(__file__).resolve().parents[2] / "deepseek_prof"
 # Folders whose modules may not import torch, not even inside a function that a reader of runs calls.
-WITHOUT_TORCH = ("trace", "query", "analysis", "recording", "importing", "cli")
+WITHOUT_TORCH = ("trace", "query", "analysis", "recording", "importing", "exporters", "cli")
 HEAVY = {"torch", "textual", "duckdb", "pyarrow", "numpy"}
 
 

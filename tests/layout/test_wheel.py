@@ -12,7 +12,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where the folders of the tree lie in the wheel.
-HOMES = {"deepseek_prof": "deepseek_prof", "collectors": "deepseek_prof/collectors"}
+HOMES = {
+    "deepseek_prof": "deepseek_prof",
+    "collectors": "deepseek_prof/collectors",
+    "exporters": "deepseek_prof/exporters",
+}
 SHIPPED = {".py", ".cpp", ".h", ".typed"}
 
 
@@ -45,7 +49,7 @@ def tree_files() -> set[str]:
     for folder, home in HOMES.items():
         for path in (ROOT / folder).rglob("*"):
             inner = path.relative_to(ROOT / folder)
-            through_link = folder == "deepseek_prof" and inner.parts[0] == "collectors"
+            through_link = folder == "deepseek_prof" and inner.parts[0] in HOMES
             if path.is_file() and path.suffix in SHIPPED and not through_link:
                 names.add(f"{home}/{inner.as_posix()}")
     return names
