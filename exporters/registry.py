@@ -16,7 +16,7 @@ GROUP = "deepseek_prof.exporters"
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a run is exported. ``query`` is the text that ``condition`` was compiled from; None and "": everything."""
+    """What of a run is exported: ``query`` is the text that ``condition`` was compiled from; None and "": all."""
 
     condition: Condition | None = None
     query: str = ""
