@@ -1,10 +1,11 @@
-"""Writes ``docs/benchmarks.md`` from a JSON result: ``python -m benchmarks.document out.json``."""
+"""Writes ``docs/benchmarks.md`` from JSON results: ``python -m benchmarks.document out.json [more.json]``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine import machine_line
@@ -16,7 +17,8 @@ PREAMBLE = """\
 # Benchmarks
 
 This page is written by `python -m benchmarks.document out.json`, after `python -m benchmarks --json out.json`. Change
-the script, not the page.
+the script, not the page. `--only NAME` measures one section, also those outside the default set, and further results
+add their sections.
 
 Each arm runs in a fresh process started through the command line, all arms of a round in shuffled order. A ratio is
 formed within a round; the table shows the median over rounds with a 95 % bootstrap interval. Step times are taken
@@ -42,14 +44,37 @@ def document(result: BenchmarkResult) -> str:
     return "\n".join(parts)
 
 
+def merged(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
+    """Return the first result with the sections of the others, which replace those of the same name.
+
+    Raises BenchmarkError where they come from different machines or versions: one table must not mix them.
+    """
+    first, *others = results
+    sections = {entry.name: entry for entry in first.measurements}
+    for other in others:
+        if (other.versions, _hardware(other)) != (first.versions, _hardware(first)):
+            raise BenchmarkError("the results come from different machines or versions")
+        sections |= {entry.name: entry for entry in other.measurements}
+    return replace(
+        first,
+        quick=any(each.quick for each in results),
+        interrupted=any(each.interrupted for each in results),
+        measurements=tuple(sections.values()),
+    )
+
+
+def _hardware(result: BenchmarkResult) -> dict[str, object]:
+    return {key: value for key, value in result.machine.items() if key != "load_average_at_start"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 1 with a message when the result is not fit to be shown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.document", description=__doc__)
-    parser.add_argument("result", type=Path, help="the JSON result of python -m benchmarks")
+    parser.add_argument("results", type=Path, nargs="+", help="JSON results of python -m benchmarks")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md", help="the page to write")
     arguments = parser.parse_args(argv)
     try:
-        text = document(BenchmarkResult.read(arguments.result))
+        text = document(merged([BenchmarkResult.read(path) for path in arguments.results]))
     except (BenchmarkError, OSError) as failure:
         print(failure, file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.document import document
+from benchmarks.document import document, merged
 from benchmarks.measurements.overhead import OPS
 from benchmarks.measurements.tiny_transformer import TINY_TRANSFORMER
 from benchmarks.results import BenchmarkError, BenchmarkResult, MeasurementResult, Row, Sample, present, row
@@ -103,6 +103,16 @@ def test_json_result_reads_back_and_becomes_a_page(tmp_path: Path) -> None:
     assert "P (A), 2 CPUs, 16 GiB, S, F" in page
     with pytest.raises(BenchmarkError, match="not a full result"):
         document(replace(result, interrupted=True))
+
+
+def test_results_of_one_machine_become_one_page(tmp_path: Path) -> None:
+    first, _ = run_scripted(tmp_path, Scripted(), Scripted(name="second", title="Second"))
+    again, _ = run_scripted(tmp_path, Scripted(name="second", title="Anew"), Scripted(name="third", title="Third"))
+
+    together = merged([first, again])
+    assert [entry.title for entry in together.measurements] == ["Scripted", "Anew", "Third"]
+    with pytest.raises(BenchmarkError, match="different machines"):
+        merged([first, replace(again, versions={"torch": "3"})])
 
 
 def test_json_of_another_schema_version_is_refused(tmp_path: Path) -> None:
