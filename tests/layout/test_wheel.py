@@ -16,8 +16,9 @@ HOMES = {
     "deepseek_prof": "deepseek_prof",
     "collectors": "deepseek_prof/collectors",
     "exporters": "deepseek_prof/exporters",
+    "tui": "deepseek_prof/tui",
 }
-SHIPPED = {".py", ".cpp", ".h", ".typed"}
+SHIPPED = {".py", ".cpp", ".h", ".tcss", ".typed"}
 
 
 @pytest.fixture(scope="module")
