@@ -20,8 +20,6 @@ struct ThreadExit {
   }
 };
 
-// One pointer fits the loader's spare static TLS; the general model would cost a call at every access.
-
 thread_local ThreadExit thread_exit;
 
 bool make_directory(Recorder& r) {
