@@ -11,6 +11,8 @@ from deepseek_prof.trace.run import Condition, Run
 
 _CONTEXT_COLUMNS = re.compile(r"\b(phase|kind|name|type|layer)\b")
 """Columns that ``spans`` has from the contexts. A condition holds no text of the user's that could look like one."""
+_RAW_ONLY = re.compile(r"\b(step|start_ns|dur_ns|self_ns|device|stream|bytes|flops|shapes)\b")
+"""Sums of removed spans know neither step nor time: a condition on one of these is answered from raw spans alone."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,21 @@ def evicted_sums(run: Run, tree: ContextTree, condition: Condition | None = None
         params,
     )
     return _with_nodes(rows, tree)
+
+
+def knows_evicted(condition: Condition | None) -> bool:
+    """Whether ``condition`` can be asked of the sums of removed spans."""
+    return condition is None or not _RAW_ONLY.search(condition.sql)
+
+
+def selected_sums(run: Run, tree: ContextTree, condition: Condition | None = None) -> list[ContextSum]:
+    """The sums of what ``condition`` selects, without the steps' own spans, with those of removed spans where it can be
+    asked of them."""
+    where, params = ("TRUE", ()) if condition is None else (condition.sql, condition.params)
+    sums = context_sums(run, tree, where, params)
+    if has_evicted(run) and knows_evicted(condition):
+        sums += evicted_sums(run, tree, condition)
+    return [each for each in sums if each.node.kind != "step"]
 
 
 def has_devices(run: Run) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepseek_prof.analysis.aggregate import ContextNode, ContextSum, ContextTree, source_of
+from deepseek_prof.analysis.groups import is_operator
 from deepseek_prof.analysis.results import DeviceStat
 from deepseek_prof.trace.run import Run
 
+NOT_LAUNCHED = "(launched outside the recording)"
 _DEVICE_KINDS = frozenset({"kernel", "memcpy", "memset"})
 
 
@@ -21,6 +23,13 @@ def launcher_of(rank: int, pid: int, node: ContextNode, tree: ContextTree) -> Co
     """:func:`launcher` of a context of a process."""
     above = tree.ancestors(rank, pid, node)
     return next((each for each in above if each.kind not in _DEVICE_KINDS), None)
+
+
+def launching_operator(each: ContextSum, tree: ContextTree) -> ContextNode | None:
+    """The operator that a device's work counts for: the nearest around what started it; None where there is none."""
+    node = launcher(each, tree)
+    around = () if node is None else (node, *tree.ancestors(each.rank, each.pid, node))
+    return next((above for above in around if is_operator(above)), None)
 
 
 def device_stats(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from deepseek_prof.analysis.aggregate import ContextNode, ContextSum, ContextTree
 
+OUTSIDE_LAYERS = "(outside layers)"
 FRAME_KINDS = frozenset({"step", "phase", "layer", "python"})
 """Kinds that are frames around operators, left out where operators and types are summed."""
 
@@ -89,20 +90,11 @@ def group_layers(sums: Iterable[ContextSum], tree: ContextTree) -> dict[str, Lay
     A forward span belongs to the layers around it; a backward span to its layer and to those around that layer's most
     frequent call, because nothing of the forward nesting stands around a backward operator.
     """
-    selected = [each for each in sums if each.node.kind != "step" and (each.node.layer or each.node.kind == "layer")]
-    chains: dict[tuple[int, int, int], tuple[str, ...]] = {}
-    usual: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for each in selected:
-        chain = _layer_chain(each, tree)
-        chains[(each.rank, each.pid, each.node.context_id)] = chain
-        calls = each.count if each.node.kind == "layer" and each.node.phase == "forward" else 0
-        if calls > usual.get(chain[0], (0, ()))[0]:
-            usual[chain[0]] = (calls, chain)
+    selected = in_layers(sums)
+    chains = layer_chains(selected, tree)
     groups: dict[str, LayerGroup] = {}
     for each in selected:
-        chain = chains[(each.rank, each.pid, each.node.context_id)]
-        if each.node.phase != "forward":
-            chain = tuple(dict.fromkeys((*chain, *usual.get(chain[-1], (0, ()))[1])))
+        chain = chains.around[(each.rank, each.pid, each.node.context_id)]
         own = groups.setdefault(chain[0], LayerGroup())
         own.self_ns += each.self_ns
         own.max_ns = max(own.max_ns, each.max_ns) if each.node.kind == "layer" else own.max_ns
@@ -113,11 +105,44 @@ def group_layers(sums: Iterable[ContextSum], tree: ContextTree) -> dict[str, Lay
             group.total_ns += each.self_ns
             group.add_phase(each.node.phase, each.self_ns)
     for name, group in groups.items():
-        chain = usual.get(name, (0, (name,)))[1]
+        chain = chains.usual.get(name, (name,))
         group.depth = len(chain) - 1
         for above in chain[1:]:
             groups[above].leaf = False
     return groups
+
+
+@dataclass(frozen=True)
+class LayerChains:
+    """A layer's name, then those of the layers around it, nearest first, each once."""
+
+    around: dict[tuple[int, int, int], tuple[str, ...]]
+    """By rank, pid and context: the layers that a span counts for."""
+    usual: dict[str, tuple[str, ...]]
+    """By layer: those around its most frequent call in forward."""
+
+
+def in_layers(sums: Iterable[ContextSum]) -> list[ContextSum]:
+    """The sums that belong to a layer."""
+    return [each for each in sums if each.node.kind != "step" and (each.node.layer or each.node.kind == "layer")]
+
+
+def layer_chains(selected: Sequence[ContextSum], tree: ContextTree) -> LayerChains:
+    """The layers around each of ``selected``, as :func:`group_layers` has them; all of them belong to a layer."""
+    chains: dict[tuple[int, int, int], tuple[str, ...]] = {}
+    usual: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for each in selected:
+        chain = _layer_chain(each, tree)
+        chains[(each.rank, each.pid, each.node.context_id)] = chain
+        calls = each.count if each.node.kind == "layer" and each.node.phase == "forward" else 0
+        if calls > usual.get(chain[0], (0, ()))[0]:
+            usual[chain[0]] = (calls, chain)
+    around = dict(chains)
+    for each in selected:
+        if each.node.phase != "forward":
+            key = (each.rank, each.pid, each.node.context_id)
+            around[key] = tuple(dict.fromkeys((*chains[key], *usual.get(chains[key][-1], (0, ()))[1])))
+    return LayerChains(around, {name: chain for name, (_, chain) in usual.items()})
 
 
 def _layer_chain(each: ContextSum, tree: ContextTree) -> tuple[str, ...]:

@@ -12,13 +12,12 @@ import numpy as np
 from deepseek_prof.analysis.aggregate import ContextNode, ContextTree, has_devices, has_evicted
 from deepseek_prof.analysis.bootstrap import Matrix
 from deepseek_prof.analysis.devices import launcher_of
-from deepseek_prof.analysis.groups import is_operator
+from deepseek_prof.analysis.groups import OUTSIDE_LAYERS, is_operator
 from deepseek_prof.analysis.steps import Step, by_process, read_steps, warmup_steps
 from deepseek_prof.analysis.window import select
 from deepseek_prof.trace.run import Condition, Run
 
 BY = ("layer", "op", "type", "phase", "context")
-OUTSIDE_LAYERS = "(outside layers)"
 OUTSIDE_OPERATORS = "(outside operators)"
 _ASKS_FOR_STEPS = re.compile(r"\bstep\b")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
@@ -11,12 +10,12 @@ from deepseek_prof.analysis.aggregate import (
     ContextNode,
     ContextSum,
     ContextTree,
-    context_sums,
-    evicted_sums,
     has_evicted,
+    knows_evicted,
     on_host,
+    selected_sums,
 )
-from deepseek_prof.analysis.devices import launcher
+from deepseek_prof.analysis.devices import NOT_LAUNCHED, launcher, launching_operator
 from deepseek_prof.analysis.groups import Group, group_by, group_layers, is_operator
 from deepseek_prof.analysis.results import TopRow, TopTable
 from deepseek_prof.errors import UsageError
@@ -27,10 +26,6 @@ SORT = ("self", "total", "count", "device")
 DEFAULT_LIMIT = 20
 
 __all__ = ["BY", "DEFAULT_LIMIT", "SORT", "TopRow", "TopTable", "top"]
-
-_NOT_LAUNCHED = "(launched outside the recording)"
-# Sums of removed spans know neither step nor time: a condition on one of these is answered from raw spans alone.
-_RAW_ONLY = re.compile(r"\b(step|start_ns|dur_ns|self_ns|device|stream|bytes|flops|shapes)\b")
 
 
 def top(
@@ -53,15 +48,12 @@ def top(
     where, params = ("TRUE", ()) if condition is None else (condition.sql, condition.params)
     tree = ContextTree.of(run)
     evicted = has_evicted(run)
-    included = evicted and by != "step" and not _RAW_ONLY.search(where)
+    included = evicted and by != "step" and knows_evicted(condition)
     device: list[ContextSum] = []
     if by == "step":
         rows, span_count, self_ns, on_devices = _steps(run, where, params)
     else:
-        sums = context_sums(run, tree, where, params)
-        if included:
-            sums += evicted_sums(run, tree, condition)
-        sums = [each for each in sums if each.node.kind != "step"]
+        sums = selected_sums(run, tree, condition)
         span_count = sum(each.count for each in sums)
         host = on_host(sums)
         on_devices = bool(host) and host[0].device is not None
@@ -111,13 +103,12 @@ def _started_by(each: ContextSum, tree: ContextTree, by: str) -> str:
         return f"rank {each.rank} pid {each.pid} {each.device} stream {each.tid}"
     node = launcher(each, tree)
     if node is None:
-        return _NOT_LAUNCHED
+        return NOT_LAUNCHED
     if by == "context":
         return _path_of(each.rank, each.pid, node, tree)
-    around = (node, *tree.ancestors(each.rank, each.pid, node))
-    operator = next((above for above in around if is_operator(above)), None)
+    operator = launching_operator(each, tree)
     if operator is None:
-        return _NOT_LAUNCHED
+        return NOT_LAUNCHED
     return operator.type if by == "type" else operator.name
 
 
