@@ -123,7 +123,7 @@ def _print_table(table: DiffTable, runs: tuple[str, str], query: str) -> None:
     from rich.text import Text
 
     from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
-    from deepseek_prof.cli.text import clean
+    from deepseek_prof.text import clean
 
     console = OutputConsole()
     emit(console, Text(_title(table, runs) + (f", where {clean(query)}" if query else ""), style="bold"))
@@ -137,7 +137,7 @@ def _print_table(table: DiffTable, runs: tuple[str, str], query: str) -> None:
 
 
 def _title(table: DiffTable, runs: tuple[str, str]) -> str:
-    from deepseek_prof.cli.text import clean, count
+    from deepseek_prof.text import clean, count
 
     steps = (table.total.before_steps, table.total.after_steps)
     unit = f"{table.statistic} step" if any(steps) else "whole recording"
@@ -146,7 +146,7 @@ def _title(table: DiffTable, runs: tuple[str, str]) -> str:
 
 
 def _cells(row: DiffRow) -> tuple[str, ...]:
-    from deepseek_prof.cli.text import duration
+    from deepseek_prof.text import duration
 
     sign = "-" if row.delta_ns < 0 else "+"
     interval = ""
@@ -164,7 +164,7 @@ def _cells(row: DiffRow) -> tuple[str, ...]:
 
 
 def _signed(ns: float) -> str:
-    from deepseek_prof.cli.text import duration
+    from deepseek_prof.text import duration
 
     return f"{'-' if ns < 0 else '+'}{duration(abs(ns))}"
 

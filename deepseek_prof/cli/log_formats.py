@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from deepseek_prof.analysis.logs import LogRecord
-from deepseek_prof.cli.text import clean, csv_cell, duration, shortened
+from deepseek_prof.text import clean, csv_cell, duration, shortened
 
 NAMES = (
     "ts_ns",

@@ -134,8 +134,8 @@ def _writer(output_format: LogFormat, wanted: Sequence[str], run: Run | None) ->
 
 
 def _explain(query_text: str) -> None:
-    from deepseek_prof.cli.text import clean
     from deepseek_prof.query import Table, compile_tree, explain, parse
+    from deepseek_prof.text import clean
 
     tree = parse(query_text)
     print(explain(tree))

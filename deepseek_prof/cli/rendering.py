@@ -10,7 +10,7 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from deepseek_prof.cli.text import shortened
+from deepseek_prof.text import shortened
 
 _MIN_NAME_WIDTH = 26
 _GAP = 2  # one of padding, one of the box

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from deepseek_prof.analysis.results import Summary
 from deepseek_prof.cli.rendering import emit, heading
-from deepseek_prof.cli.text import clean, percent
+from deepseek_prof.text import clean, percent
 from deepseek_prof.trace.catalog import default_root, list_runs, looks_like_run, resolve_run
 from deepseek_prof.trace.run import Run
 

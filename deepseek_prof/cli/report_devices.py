@@ -7,7 +7,7 @@ from rich.text import Text
 
 from deepseek_prof.analysis.results import Summary
 from deepseek_prof.cli.rendering import emit, figures_table
-from deepseek_prof.cli.text import clean, count, duration, percent
+from deepseek_prof.text import clean, count, duration, percent
 
 _TOP_KERNELS = 8
 

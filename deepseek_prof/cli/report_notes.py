@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deepseek_prof.analysis.results import Summary
 from deepseek_prof.cli.rendering import emit
-from deepseek_prof.cli.text import clean, count, duration, percent, size
+from deepseek_prof.text import clean, count, duration, percent, size
 from deepseek_prof.trace.run import Run
 
 _MAX_THREADS = 3

@@ -17,7 +17,7 @@ from deepseek_prof.cli.rendering import bar, emit, figures_table, heading
 from deepseek_prof.cli.report_advice import print_findings, print_next
 from deepseek_prof.cli.report_devices import print_devices
 from deepseek_prof.cli.report_notes import print_notes
-from deepseek_prof.cli.text import clean, count, duration, percent
+from deepseek_prof.text import clean, count, duration, percent
 from deepseek_prof.trace.run import Run
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def runs_command(
     import sys
 
     from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
-    from deepseek_prof.cli.text import clean, count, duration, shortened, size
+    from deepseek_prof.text import clean, count, duration, shortened, size
 
     if not entries:
         print(f"deepseek-prof: no runs in {folder}. Record one: deepseek-prof run train.py", file=sys.stderr)

@@ -16,9 +16,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
-from deepseek_prof.cli.text import clean, csv_cell, shortened
 from deepseek_prof.errors import OutputError
 from deepseek_prof.narration import printable
+from deepseek_prof.text import clean, csv_cell, shortened
 from deepseek_prof.trace.statement import Column, Statement
 
 _MIN_TEXT_WIDTH = 8

@@ -87,7 +87,7 @@ def _write_csv(table: TopTable) -> None:
     from dataclasses import astuple, fields
 
     from deepseek_prof.analysis.top import TopRow
-    from deepseek_prof.cli.text import csv_cell
+    from deepseek_prof.text import csv_cell
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([field.name for field in fields(TopRow)])
@@ -99,7 +99,7 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
     from rich.text import Text
 
     from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
-    from deepseek_prof.cli.text import clean, count, duration, percent
+    from deepseek_prof.text import clean, count, duration, percent
 
     console = OutputConsole()
     title = f"{clean(run_name)} by {table.by}, {table.sort} first" + (f", where {clean(query)}" if query else "")

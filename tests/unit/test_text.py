@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepseek_prof.cli.text import clean, count, csv_cell, duration, percent, shortened, size
+from deepseek_prof.text import clean, count, csv_cell, duration, percent, shortened, size
 
 HOSTILE = ["a\x1b[31mred", "two\nlines", "tab\there", "nul\0", "\x9b0m", "right\u202eleft", "\udc80", "\r", "\x7f"]
 
