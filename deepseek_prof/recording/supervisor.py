@@ -7,10 +7,10 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from deepseek_prof.config import RunSettings
 from deepseek_prof.errors import DeepseekProfError, UsageError
@@ -28,6 +28,9 @@ PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 SHIM = Path(__file__).resolve().parent / "shim"
 MAX_LIVE_SEGMENTS = 1024
 """Segments of 256 KiB that a thread may have waiting for conversion: 256 MiB of disk."""
+
+Spawn: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Popen[bytes]"]
+"""Starts a command with an environment. Raises OSError."""
 
 _POLL_S = 0.2
 _PARENT_NICENESS = 5
@@ -56,15 +59,36 @@ def run_command(
         UsageError: the program cannot be started.
     """
     with relayed_signals() as relay:
-        try:
-            child = subprocess.Popen(command.argv, env=child_environment(run_dir, settings))
-        except OSError as error:
-            raise UsageError(f"cannot start {command.argv[0]}: {error.strerror}.") from error
-        relay.started(child.pid)
-        background = _Background(run_dir, child.pid, settings, collectors, narrator)
-        background.start()
-        returncode = child.wait()
-    return background.complete(returncode)
+        recording = start_command(command, run_dir, settings, collectors, narrator)
+        relay.started(recording.pid)
+        returncode = recording.wait()
+    return recording.complete(returncode)
+
+
+def start_command(
+    command: Command,
+    run_dir: Path,
+    settings: RunSettings,
+    collectors: Sequence[CounterCollector],
+    narrator: Narrator,
+    spawn: Spawn | None = None,
+) -> Recording:
+    """Start the command, on our own terminal or as ``spawn`` does it, and begin to record.
+
+    Raises:
+        UsageError: the program cannot be started.
+    """
+    try:
+        child = (spawn or _spawn)(command.argv, child_environment(run_dir, settings))
+    except OSError as error:
+        raise UsageError(f"cannot start {command.argv[0]}: {error.strerror}.") from error
+    recording = Recording(child, run_dir, settings, collectors, narrator)
+    recording.start()
+    return recording
+
+
+def _spawn(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv, env=env)
 
 
 def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
@@ -96,19 +120,19 @@ def _losses(content: dict[str, Any]) -> list[str]:
     ]
 
 
-class _Background:
-    """A thread that converts and samples until the command has ended."""
+class Recording:
+    """A started command, and a thread that converts and samples until it has ended."""
 
     def __init__(
         self,
+        child: subprocess.Popen[bytes],
         run_dir: Path,
-        root_pid: int,
         settings: RunSettings,
         collectors: Sequence[CounterCollector],
         narrator: Narrator,
     ) -> None:
+        self._child = child
         self._run_dir = run_dir
-        self._root_pid = root_pid
         self._settings = settings
         self._collectors = collectors
         self._narrator = narrator
@@ -118,8 +142,18 @@ class _Background:
         self._counters: Any = None
         self._failure: str | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process that the command became."""
+        return self._child.pid
+
     def start(self) -> None:
+        """Begin to convert and to sample."""
         self._thread.start()
+
+    def wait(self) -> int:
+        """How the command ended (``subprocess`` convention), once it has."""
+        return self._child.wait()
 
     def complete(self, returncode: int) -> RunOutcome:
         """Convert what is left and write down how the command ended."""
@@ -174,7 +208,7 @@ class _Background:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PARENT_NICENESS)
         try:
             self._converter = Converter(self._run_dir, max_size_bytes=self._settings.max_size_bytes)
-            self._counters = CounterWriter(self._run_dir, self._root_pid, self._collectors)
+            self._counters = CounterWriter(self._run_dir, self.pid, self._collectors)
             while not self._ended.wait(_POLL_S):
                 self._converter.poll()
                 self._counters.poll()
