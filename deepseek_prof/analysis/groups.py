@@ -81,6 +81,8 @@ class LayerGroup(Group):
     """Sums of a layer: ``count`` are forward calls, ``total_ns`` adds the sub-layers' self time."""
 
     depth: int = 0
+    parent: str | None = None
+    """The layer around its most frequent call."""
     leaf: bool = True
 
 
@@ -107,6 +109,7 @@ def group_layers(sums: Iterable[ContextSum], tree: ContextTree) -> dict[str, Lay
     for name, group in groups.items():
         chain = chains.usual.get(name, (name,))
         group.depth = len(chain) - 1
+        group.parent = chain[1] if len(chain) > 1 else None
         for above in chain[1:]:
             groups[above].leaf = False
     return groups

@@ -84,6 +84,8 @@ class LayerRow:
     """Has no sub-layer."""
     device_ns: int = 0
     """Time of accelerators on work that the layer and its sub-layers started; no part of the other times."""
+    parent: str | None = None
+    """The layer around its most frequent call; None for a root module."""
 
 
 @dataclass(frozen=True)

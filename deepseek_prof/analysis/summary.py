@@ -22,7 +22,7 @@ from deepseek_prof.analysis.results import (
     ThreadStat,
     Window,
 )
-from deepseek_prof.analysis.steps import read_steps, step_stats, warmup_steps
+from deepseek_prof.analysis.steps import common_warmup, read_steps, step_stats
 from deepseek_prof.analysis.window import select
 from deepseek_prof.trace.run import Condition, Run
 
@@ -54,7 +54,7 @@ def summarize(run: Run, condition: Condition | None = None) -> Summary:
     """
     tree = ContextTree.of(run)
     steps = read_steps(run)
-    warmup = _common_warmup(steps)
+    warmup = common_warmup(steps)
     evicted = has_evicted(run)
     selection = select(run, steps, warmup, evicted=evicted, condition=condition)
     sums = context_sums(run, tree, selection.where, selection.params)
@@ -92,13 +92,6 @@ def summarize(run: Run, condition: Condition | None = None) -> Summary:
         kernels=_group_rows(device_sums, tree, "name", sum(each.self_ns for each in device_sums)),
         kernel_types=_group_rows(device_sums, tree, "type", sum(each.self_ns for each in device_sums)),
     )
-
-
-def _common_warmup(steps: Sequence[Any]) -> int:
-    durations: dict[tuple[int, int], list[int]] = {}
-    for step in steps:
-        durations.setdefault((step.rank, step.pid), []).append(step.dur_ns)
-    return max((warmup_steps(each) for each in durations.values()), default=0)
 
 
 def _driving_threads(sums: Sequence[ContextSum], stepping: set[tuple[int, int]]) -> set[tuple[int, int, int]]:
@@ -180,6 +173,7 @@ def _layer_rows(
             backward_ns=group.backward_ns,
             leaf=group.leaf,
             device_ns=max(0, device_ns.get(name, group.total_ns) - group.total_ns),
+            parent=group.parent,
         )
         for name, group in group_layers(sums, tree).items()
     ]

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deepseek_prof.analysis.report_text import gain as gain_text
 from deepseek_prof.analysis.results import Summary
 from deepseek_prof.cli.rendering import emit, heading
-from deepseek_prof.text import clean, percent
+from deepseek_prof.text import clean
 from deepseek_prof.trace.catalog import default_root, list_runs, looks_like_run, resolve_run
 from deepseek_prof.trace.run import Run
 
@@ -28,7 +29,7 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
         emit(console, Text("None: nothing that we know how to improve stands out."), 2)
         return
     for number, finding in enumerate(findings, 1):
-        gain = f"gain {_gain(finding.gain_low, finding.gain_high)} of the step" if finding.gain_high > 0 else ""
+        gain = f"gain {gain_text(finding.gain_low, finding.gain_high)} of the step" if finding.gain_high > 0 else ""
         title = clean(finding.title, 300)
         fits = cell_len(title) + len(gain) + 7 <= console.width
         _hanging(
@@ -46,12 +47,6 @@ def _hanging(console: Console, mark: str, text: Text, indent: int) -> None:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_row(mark, text)
     emit(console, grid, indent)
-
-
-def _gain(low: float, high: float) -> str:
-    if percent(low) == percent(high):
-        return f"about {percent(high)}"
-    return f"{percent(low).removesuffix(' %')} to {percent(high)}"
 
 
 def print_next(console: Console, run: Run, summary: Summary) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepseek_prof.analysis.blocks import block_names
+from deepseek_prof.analysis.report_text import PHASE_LABELS, ending, steps_per_second, torch_version, window_notes
 from deepseek_prof.analysis.results import GroupRow, LayerRow, Summary
 from deepseek_prof.analysis.verdict import judge
 from deepseek_prof.cli.rendering import bar, emit, figures_table, heading
@@ -27,14 +28,6 @@ _TOP_TYPES = 6
 _TOP_OPERATORS = 8
 _TOP_LAYERS = 8
 _MIN_BAR, _MAX_BAR = 4, 48
-_PHASE_LABELS = {
-    "data": "data loading",
-    "forward": "forward",
-    "backward": "backward",
-    "optimizer": "optimizer",
-    "other": "other operators",
-    "outside": "outside PyTorch",
-}
 _PHASE_STYLES = {"data": "yellow", "forward": "green", "backward": "blue", "optimizer": "magenta", "outside": "red"}
 
 
@@ -58,14 +51,8 @@ def print_report(console: Console, run: Run, summary: Summary, findings: Sequenc
 
 
 def _print_title(console: Console, run: Run, query: str) -> None:
-    info = run.info
-    parts = [clean(str(info.get("script") or "")), clean(str(info.get("status") or ""), 30)]
-    if info.get("signal"):
-        parts.append(f"killed by signal {clean(str(info['signal']), 30)}")
-    elif info.get("exit_code"):
-        parts.append(f"exit status {clean(str(info['exit_code']), 30)}")
-    torch = next((process.get("torch") for process in run.processes if process.get("torch")), None)
-    parts += [f"torch {clean(str(torch), 30)}"] if torch else []
+    torch = torch_version(run)
+    parts = [clean(str(run.info.get("script") or "")), *ending(run), f"torch {torch}" if torch else ""]
     parts += [f"where {clean(query)}"] if query else []
     rest = " · ".join(part for part in parts if part)
     emit(console, Text.assemble((f"Run {clean(run.name, 60)}", "bold"), (f"  {rest}", "dim")))
@@ -87,41 +74,24 @@ def _print_steps(console: Console, summary: Summary) -> None:
     steps = summary.steps
     if steps is None:
         heading(console, "Steps", "none found: no optimizer step and no repeated call of a root module")
-        over = "what the query selects" if summary.filtered else f"the whole recording, {duration(summary.wall_ns)}"
-        _line(console, f"The figures below are sums over {over}.")
+        _print_window(console, summary)
         return
     ranks = f" on {summary.ranks} ranks" if summary.ranks > 1 else ""
     heading(console, "Steps", f"{steps.recorded:,} recorded{ranks}")
-    per_second = count(steps.per_second) if steps.per_second < 100 else f"{steps.per_second:,.0f}"
     if steps.count == 1:
         _line(console, f"one step of {duration(steps.median_ns)}")
     else:
         _line(
             console,
             f"median {duration(steps.median_ns)}   p90 {duration(steps.p90_ns)}   p99 {duration(steps.p99_ns)}   "
-            f"max {duration(steps.max_ns)}   {per_second} steps/s",
+            f"max {duration(steps.max_ns)}   {steps_per_second(summary)} steps/s",
         )
-    window = summary.window
-    if summary.filtered:
-        _line(console, f"The tables below cover what the query selects, in {_steps(window.step_count)}.", "dim")
-        return
-    if steps.warmup:
-        which = "The first step is" if steps.warmup == 1 else f"The first {steps.warmup} steps are"
-        _line(
-            console,
-            f"{which} warm-up ({duration(steps.warmup_ns)}), left out here and below.",
-            "dim",
-        )
-    if window.steps and window.evicted_before > steps.first:
-        _line(
-            console, f"Raw spans are kept from step {window.steps[0]} on (--max-size): the tables cover those.", "dim"
-        )
-    if window.sampled:
-        _line(
-            console,
-            f"The overhead budget recorded operators in {window.step_count:,} steps: the tables cover those.",
-            "dim",
-        )
+    _print_window(console, summary, "dim")
+
+
+def _print_window(console: Console, summary: Summary, style: str = "") -> None:
+    for note in window_notes(summary):
+        _line(console, note, style)
 
 
 def _print_phases(console: Console, summary: Summary) -> None:
@@ -135,7 +105,7 @@ def _print_phases(console: Console, summary: Summary) -> None:
         if summary.filtered
         else f"of {duration(each)}{_per_step(summary)}",
     )
-    label_width = max(len(_PHASE_LABELS[phase.phase]) for phase in summary.phases)
+    label_width = max(len(PHASE_LABELS[phase.phase]) for phase in summary.phases)
     width = min(_MAX_BAR, console.width - label_width - 23)
     width = width if width >= _MIN_BAR else 0
     largest = max(phase.share for phase in summary.phases) or 1.0
@@ -143,7 +113,7 @@ def _print_phases(console: Console, summary: Summary) -> None:
         cells = bar(phase.share / largest, width)
         console.print(
             Text.assemble(
-                f"  {_PHASE_LABELS[phase.phase]:<{label_width}}  ",
+                f"  {PHASE_LABELS[phase.phase]:<{label_width}}  ",
                 (f"{cells:<{width}}", _PHASE_STYLES.get(phase.phase, "")),
                 f"  {percent(phase.share):>6}  {duration(phase.ns / summary.per_step):>8}",
             )
@@ -225,10 +195,6 @@ def _per_step(summary: Summary) -> str:
 def _known(summary: Summary, groups: Sequence[GroupRow] | Sequence[LayerRow]) -> str:
     """How many there are, and what their figures are taken over."""
     return f"{len(groups):,} in all{';' if _per_step(summary) else ''}{_per_step(summary)}"
-
-
-def _steps(number: int) -> str:
-    return "1 step" if number == 1 else f"{number:,} steps"
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
