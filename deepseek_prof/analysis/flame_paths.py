@@ -48,10 +48,10 @@ def operator_paths(sums: Sequence[ContextSum], tree: ContextTree) -> Paths:
         key = (each.rank, each.pid, each.node.context_id)
         if each.device is not None:
             operator = launching_operator(each, tree)
-            own = (_type_frame(operator), _frame(operator)) if operator else (Frame(NOT_LAUNCHED, "type"),)
-            found[key] = (*own, layer, _frame(each.node))
+            own = (_type_frame(operator), frame_of(operator)) if operator else (Frame(NOT_LAUNCHED, "type"),)
+            found[key] = (*own, layer, frame_of(each.node))
         elif is_operator(each.node):
-            found[key] = (_type_frame(each.node), _frame(each.node), layer)
+            found[key] = (_type_frame(each.node), frame_of(each.node), layer)
     return found
 
 
@@ -60,8 +60,8 @@ def kernel_paths(sums: Sequence[ContextSum], tree: ContextTree) -> Paths:
     found: Paths = {}
     for each in sums:
         operator = launching_operator(each, tree)
-        launched = Frame(NOT_LAUNCHED, "op") if operator is None else _frame(operator)
-        found[each.rank, each.pid, each.node.context_id] = (_type_frame(each.node), _frame(each.node), launched)
+        launched = Frame(NOT_LAUNCHED, "op") if operator is None else frame_of(operator)
+        found[each.rank, each.pid, each.node.context_id] = (_type_frame(each.node), frame_of(each.node), launched)
     return found
 
 
@@ -85,14 +85,14 @@ def _layer_path(key: tuple[int, int, int], node: ContextNode, chain: Sequence[st
         return (phase, *_placed(standing))
     inner = next((index for index, each in enumerate(around) if each.kind == "layer"), len(around))
     operators = [each for each in reversed(around[:inner]) if is_operator(each)]
-    return (phase, *(Frame(name, "layer") for name in reversed(chain)), *map(_frame, operators))
+    return (phase, *(Frame(name, "layer") for name in reversed(chain)), *map(frame_of, operators))
 
 
 def _placed(standing: Iterable[ContextNode]) -> list[Frame]:
     """Frames of contexts that stand in one another, a layer that calls itself once."""
     found: list[Frame] = []
     for node in standing:
-        frame = Frame(_layer_name(node), "layer") if node.kind == "layer" else _frame(node)
+        frame = frame_of(node)
         if node.kind != "layer" or frame not in found:
             found.append(frame)
     return found
@@ -102,8 +102,9 @@ def _layer_name(node: ContextNode) -> str:
     return node.layer or node.name
 
 
-def _frame(node: ContextNode) -> Frame:
-    return Frame(node.name, node.kind, node.type)
+def frame_of(node: ContextNode) -> Frame:
+    """The box of a context."""
+    return Frame(_layer_name(node), "layer") if node.kind == "layer" else Frame(node.name, node.kind, node.type)
 
 
 def _type_frame(node: ContextNode) -> Frame:

@@ -13,7 +13,7 @@ from deepseek_prof.analysis.aggregate import ContextNode, ContextTree, has_devic
 from deepseek_prof.analysis.bootstrap import Matrix
 from deepseek_prof.analysis.devices import launcher_of
 from deepseek_prof.analysis.groups import OUTSIDE_LAYERS, is_operator
-from deepseek_prof.analysis.steps import Step, by_process, read_steps, warmup_steps
+from deepseek_prof.analysis.steps import Step, common_warmup, read_steps
 from deepseek_prof.analysis.window import select
 from deepseek_prof.trace.run import Condition, Run
 
@@ -58,7 +58,7 @@ def step_samples(run: Run, by: str, condition: Condition | None = None, *, devic
     names, types = _write_entries(run, tree, by, device=device)
     steps = read_steps(run)
     own_steps = condition is not None and _ASKS_FOR_STEPS.search(condition.sql) is not None
-    warmup = 0 if own_steps else _warmup(steps)
+    warmup = 0 if own_steps else common_warmup(steps)
     evicted = has_evicted(run)
     window = select(run, steps, warmup, evicted=evicted)
     chosen = [step for step in steps if step.step >= 0] if own_steps else _chosen(run, window.where, steps)
@@ -122,11 +122,6 @@ def _filled(
         evicted,
         types,
     )
-
-
-def _warmup(steps: Sequence[Step]) -> int:
-    """As in a report: the longest warm-up of all processes."""
-    return max((warmup_steps([each.dur_ns for each in process]) for process in by_process(steps).values()), default=0)
 
 
 def _chosen(run: Run, where: str, steps: Sequence[Step]) -> list[Step]:

@@ -51,6 +51,11 @@ def warmup_steps(durations_ns: Sequence[int]) -> int:
     return found
 
 
+def common_warmup(steps: Sequence[Step]) -> int:
+    """How many leading steps of every process are left out: the longest warm-up of all."""
+    return max((warmup_steps([each.dur_ns for each in process]) for process in by_process(steps).values()), default=0)
+
+
 def percentile(ordered: Sequence[int], fraction: float) -> int:
     """The nearest-rank percentile of ascending values: always a value that occurred; the median of two is the lower."""
     return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]

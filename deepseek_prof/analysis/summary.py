@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from deepseek_prof.analysis.aggregate import ContextSum, ContextTree, context_sums, has_evicted, on_host
 from deepseek_prof.analysis.devices import device_stats
