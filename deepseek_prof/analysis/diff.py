@@ -98,6 +98,20 @@ def diff(
     if (limit is not None and limit < 0) or min_change < 0:
         raise UsageError("The limit and the least change must not be negative.")
     a, b = (step_samples(run, by, condition, device=device) for run in (before, after))
+    return compare_samples(a, b, by, limit=limit, statistic=statistic, min_change=min_change, changed_only=changed_only)
+
+
+def compare_samples(
+    a: StepSamples,
+    b: StepSamples,
+    by: str,
+    *,
+    limit: int | None = None,
+    statistic: str = "mean",
+    min_change: float = MIN_CHANGE,
+    changed_only: bool = False,
+) -> DiffTable:
+    """:func:`diff` of what was read; ``by`` is only said again."""
     compared = a.has_steps == b.has_steps
     names = list(dict.fromkeys((*a.entries, *b.entries)))
     in_a, in_b = set(a.entries), set(b.entries)

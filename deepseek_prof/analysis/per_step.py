@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -45,8 +45,16 @@ class StepSamples:
     """The operator type of an entry, where it has one."""
 
 
-def step_samples(run: Run, by: str, condition: Condition | None = None, *, device: bool = False) -> StepSamples:
+Namer: TypeAlias = Callable[[int, int, ContextNode], str]
+"""Names the entry that a context of a process (rank, pid) counts for."""
+
+
+def step_samples(
+    run: Run, by: str, condition: Condition | None = None, *, device: bool = False, named: Namer | None = None
+) -> StepSamples:
     """Self time of the selected spans of the host (of accelerators with ``device``) by step and entry.
+
+    ``named`` gives contexts other entries than ``by`` does; they are then counted as with ``context``.
 
     The steps are those of a report: no warm-up, fully recorded, none whose spans were removed. A condition that asks
     for steps chooses for itself. Without finished steps everything recorded counts as one.
@@ -55,7 +63,8 @@ def step_samples(run: Run, by: str, condition: Condition | None = None, *, devic
         RunDamagedError: a file of the run is damaged.
     """
     tree = ContextTree.of(run)
-    names, types = _write_entries(run, tree, by, device=device)
+    by = "context" if named else by
+    names, types = _write_entries(run, tree, by, named or _namer(tree, by, device=device), device=device)
     steps = read_steps(run)
     own_steps = condition is not None and _ASKS_FOR_STEPS.search(condition.sql) is not None
     warmup = 0 if own_steps else common_warmup(steps)
@@ -136,11 +145,12 @@ def _chosen(run: Run, where: str, steps: Sequence[Step]) -> list[Step]:
     return [each for each in steps if (each.rank, each.pid, each.step) in found]
 
 
-def _write_entries(run: Run, tree: ContextTree, by: str, *, device: bool) -> tuple[list[str], dict[str, str]]:
+def _write_entries(
+    run: Run, tree: ContextTree, by: str, named: Namer, *, device: bool
+) -> tuple[list[str], dict[str, str]]:
     """Create the table ``diff_entries``, which gives every context its entry; returns the entries' names and types."""
     import pyarrow as pa
 
-    named = _namer(tree, by, device=device)
     index: dict[str, int] = {}
     types: dict[str, str] = {}
     rows: list[tuple[int, int, int, int, bool]] = []
@@ -163,7 +173,7 @@ def _write_entries(run: Run, tree: ContextTree, by: str, *, device: bool) -> tup
     return list(index), types
 
 
-def _namer(tree: ContextTree, by: str, *, device: bool) -> Callable[[int, int, ContextNode], str]:
+def _namer(tree: ContextTree, by: str, *, device: bool) -> Namer:
     """The function that names the entry of a context."""
 
     def started(rank: int, pid: int, node: ContextNode) -> ContextNode:
