@@ -71,6 +71,21 @@ def gain(low: float, high: float) -> str:
     return f"{percent(low).removesuffix(' %')} to {percent(high)}"
 
 
+def device_lines(summary: Summary) -> tuple[str, ...]:
+    """How busy each accelerator was, per step where there are steps."""
+    # Steps are counted over all ranks, a device belongs to one.
+    ranks = summary.ranks if summary.window.step_count else 1
+    lines = []
+    for device in summary.devices:
+        rank = f"rank {device.rank} " if summary.ranks > 1 else ""
+        share = "" if summary.filtered else f" {percent(device.share)} of the time,"
+        busy, kernels, copies = (
+            duration(ns * ranks / summary.per_step) for ns in (device.busy_ns, device.kernel_ns, device.copy_ns)
+        )
+        lines.append(f"{rank}{clean(device.device)} busy{share} {busy}: kernels {kernels}, copies {copies}")
+    return tuple(lines)
+
+
 def notes(run: Run, summary: Summary) -> tuple[tuple[str, str], ...]:
     """Data wait, memory, threads, the recorder's own cost, and what is missing: those that have something to say."""
     found = (

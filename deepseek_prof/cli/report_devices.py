@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from deepseek_prof.analysis.report_text import device_lines
 from deepseek_prof.analysis.results import Summary
 from deepseek_prof.cli.rendering import emit, figures_table
-from deepseek_prof.text import clean, count, duration, percent
+from deepseek_prof.text import count, duration, percent
 
 _TOP_KERNELS = 8
 
@@ -23,14 +24,7 @@ def print_devices(console: Console, summary: Summary) -> None:
             ("Accelerators", "bold"), (f"  {len(summary.kernels):,} kernels and copies in all;{per_step}", "dim")
         )
     )
-    for device in summary.devices:
-        rank = f"rank {device.rank} " if summary.ranks > 1 else ""
-        share = "" if summary.filtered else f" {percent(device.share)} of the time,"
-        busy, kernels, copies = (
-            duration(ns * _ranks(summary) / summary.per_step)
-            for ns in (device.busy_ns, device.kernel_ns, device.copy_ns)
-        )
-        line = f"{rank}{clean(device.device)} busy{share} {busy}: kernels {kernels}, copies {copies}"
+    for line in device_lines(summary):
         emit(console, Text(line), 2)
     rows = [
         (
@@ -46,8 +40,3 @@ def print_devices(console: Console, summary: Summary) -> None:
     ]
     headers = ("type", "time", "share", "forward", "backward", "calls")
     emit(console, figures_table("kernel", headers, rows, console.width - 2, drop=("forward", "backward", "type")), 2)
-
-
-def _ranks(summary: Summary) -> int:
-    """Steps are counted over all ranks, a device belongs to one."""
-    return summary.ranks if summary.window.step_count else 1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deepseek_prof.analysis.blocks import block_names
+from deepseek_prof.analysis.blocks import merged_blocks
 from deepseek_prof.analysis.report_text import PHASE_LABELS, ending, steps_per_second, torch_version, window_notes
 from deepseek_prof.analysis.results import GroupRow, LayerRow, Summary
 from deepseek_prof.analysis.verdict import judge
@@ -126,7 +125,7 @@ def _print_tables(console: Console, summary: Summary) -> None:
     if not summary.layers:
         heading(console, "Layers", "none: no module was called, or layers were not recorded")
         return
-    blocks = _layer_blocks(summary)
+    blocks = merged_blocks(summary.layers)
     heading(console, "Layers", f"{_known(summary, summary.layers)}; self: without sub-layers, total: with them")
     rows = [
         (
@@ -143,30 +142,6 @@ def _print_tables(console: Console, summary: Summary) -> None:
     ]
     headers = ("self", "share", "total", "forward", "backward", "calls") + ("device",) * bool(summary.devices)
     _indented(console, "layer", headers, rows)
-
-
-def _layer_blocks(summary: Summary) -> list[tuple[LayerRow, int]]:
-    """Layers by falling self time, the same layer of repeated blocks added up, and of how many."""
-    patterns = block_names(row.name for row in summary.layers)
-    merged: dict[str, tuple[LayerRow, int]] = {}
-    for row in summary.layers:
-        pattern = patterns[row.name]
-        if pattern not in merged:
-            merged[pattern] = (replace(row, name=pattern), 1)
-            continue
-        so_far, number = merged[pattern]
-        added = replace(
-            so_far,
-            count=so_far.count + row.count,
-            self_ns=so_far.self_ns + row.self_ns,
-            total_ns=so_far.total_ns + row.total_ns,
-            share=so_far.share + row.share,
-            forward_ns=so_far.forward_ns + row.forward_ns,
-            backward_ns=so_far.backward_ns + row.backward_ns,
-            device_ns=so_far.device_ns + row.device_ns,
-        )
-        merged[pattern] = (added, number + 1)
-    return sorted(merged.values(), key=lambda each: (-each[0].self_ns, each[0].name))
 
 
 def _print_groups(console: Console, summary: Summary, title: str, name_header: str, groups: Sequence[GroupRow]) -> None:
