@@ -21,6 +21,7 @@ from deepseek_prof.cli.run import run_command
 from deepseek_prof.cli.runs import runs_command
 from deepseek_prof.cli.sql import sql_command
 from deepseek_prof.cli.top import top_command
+from deepseek_prof.cli.tui import tui_command
 from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.narration import printable
 
@@ -49,6 +50,7 @@ def build_app() -> typer.Typer:
     app.command("top", cls=QueryCommand)(_guarded(top_command))
     app.command("logs")(_guarded(logs_command))
     app.command("diff", cls=QueryCommand)(_guarded(diff_command))
+    app.command("tui", cls=QueryCommand)(_guarded(tui_command))
     app.command("sql")(_guarded(sql_command))
     app.command("runs")(_guarded(runs_command))
     app.command("import")(_guarded(import_command))

@@ -133,11 +133,17 @@ class Run:
 
         try:
             return fetch()
+        except duckdb.InterruptException:
+            raise  # who interrupted knows: no file is to be suspected
         except duckdb.Error as error:
             found = damaged_file(self.connection, self.path, [file for _, file in run_files(self.path)])
             if found is None:
                 raise
             raise found from error
+
+    def cursor(self) -> Run:
+        """The same run for another thread: a connection of its own to the same views. Close it before this one."""
+        return Run(self.path, self.info, self.connection.cursor())
 
     def close(self) -> None:
         """Close the connection; the run cannot be read afterwards."""

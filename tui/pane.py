@@ -1,0 +1,98 @@
+"""What a pane is: reads its figures in a thread, draws them, and obeys the one selection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from textual.containers import Vertical
+from textual.message import Message
+
+from deepseek_prof.errors import DeepseekProfError
+
+if TYPE_CHECKING:
+    from deepseek_prof.trace.run import Run
+    from deepseek_prof.tui.data import RunSession, Selection
+
+T = TypeVar("T")
+
+
+class Pane(Vertical, Generic[T]):
+    """One numbered pane. A subclass composes its widgets, and writes :meth:`read` and :meth:`draw`.
+
+    Only the pane that is seen reads; a hidden one does so when it is chosen, where the selection or the run changed.
+    """
+
+    name_of: ClassVar[str]
+    """Id of the widget, and what :meth:`ProfilerApp.open_pane` takes: ``operators``."""
+    title: ClassVar[str]
+    """In the row of tabs: ``Operators``."""
+
+    @dataclass
+    class Drawn(Message):
+        """The pane shows ``selection``."""
+
+        pane: Pane[object]
+        selection: Selection
+
+    @dataclass
+    class Filter(Message):
+        """The user chose something here that is to become the query of all panes."""
+
+        query: str
+
+    @dataclass
+    class Failed(Message):
+        """The run cannot be read any more."""
+
+        error: DeepseekProfError
+
+    def __init__(self, session: RunSession) -> None:
+        super().__init__(id=self.name_of)
+        self.session = session
+        self.selection: Selection | None = None
+        """What was last asked to be shown."""
+        self.drawn: Selection | None = None
+        """What is on the screen; None before the first drawing."""
+
+    def read(self, run: Run, selection: Selection) -> T:
+        """The figures; called in a thread. Calls functions of ``analysis`` and ``query``, and touches no widget."""
+        raise NotImplementedError
+
+    def draw(self, found: T, selection: Selection) -> None:
+        """Put the figures on the screen; called in the app's thread."""
+        raise NotImplementedError
+
+    def command(self, selection: Selection) -> tuple[str, ...]:
+        """The words of the command line that says the same, without the run and the query, which the app adds."""
+        return ("report",)
+
+    def show(self, selection: Selection) -> None:
+        """Read and draw ``selection``; what was being read for another one is dropped."""
+        self.selection = selection
+        self.run_worker(self._load(selection), exclusive=True, group="read", exit_on_error=True)
+
+    def refresh_data(self) -> None:
+        """The run has new data, or is another: read and draw what is shown again."""
+        if self.selection is not None:
+            self.show(self.selection)
+
+    def focus_first(self) -> None:
+        """Give the focus to the widget that keys are for, once it is there."""
+
+        def focus() -> None:
+            target = next((each for each in self.query("*") if each.focusable), None)
+            if target is not None:
+                target.focus()
+
+        self.call_after_refresh(focus)
+
+    async def _load(self, selection: Selection) -> None:
+        try:
+            found = await self.session.ask(lambda run: self.read(run, selection))
+        except DeepseekProfError as error:
+            self.post_message(self.Failed(error))
+            return
+        self.draw(found, selection)
+        self.drawn = selection
+        self.post_message(self.Drawn(self, selection))

@@ -1,0 +1,10 @@
+"""The panes, one a file, in the order of their number keys; tui/app.py says how to add one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepseek_prof.tui.pane import Pane
+from deepseek_prof.tui.panes.operators import Operators
+
+PANES: tuple[type[Pane[Any]], ...] = (Operators,)

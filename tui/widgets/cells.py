@@ -1,0 +1,36 @@
+"""Text in a fixed number of terminal cells: wide characters take two, combining ones none."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+
+
+def fitted(text: str, width: int) -> str:
+    """``text`` in exactly ``width`` cells: padded, or cut with an ellipsis at its end."""
+    if width <= 0:
+        return ""
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    return set_cell_size(set_cell_size(text, width - 1).rstrip() + "…", width)
+
+
+def fitted_end(text: str, width: int) -> str:
+    """``text`` in exactly ``width`` cells, cut at its beginning: what tells paths apart is their end."""
+    if width <= 0:
+        return ""
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    kept = text
+    while cell_len(kept) > width - 1:
+        kept = kept[max(1, (cell_len(kept) - width) // 2) :]
+    return set_cell_size("…" + kept, width)
+
+
+def fitted_middle(text: str, width: int) -> str:
+    """``text`` in exactly ``width`` cells, cut in its middle: names of layers differ at both ends, mostly the last."""
+    if width <= 0:
+        return ""
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    head = (width - 1) // 3
+    return set_cell_size(text, head) + fitted_end(text, width - head) if head else fitted_end(text, width)
