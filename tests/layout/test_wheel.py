@@ -18,7 +18,7 @@ HOMES = {
     "exporters": "deepseek_prof/exporters",
     "tui": "deepseek_prof/tui",
 }
-SHIPPED = {".py", ".cpp", ".h", ".tcss", ".typed"}
+SHIPPED = {".py", ".cpp", ".css", ".h", ".html", ".js", ".tcss", ".typed"}
 
 
 @pytest.fixture(scope="module")

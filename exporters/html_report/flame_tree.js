@@ -1,0 +1,84 @@
+"use strict";
+
+// The flame graphs' data: trees of frames with their places, and figures as text.
+const FlameTree = (() => {
+  const UNITS = {
+    nanoseconds: [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]],
+    bytes: [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"]],
+  };
+
+  function threeFigures(value) {
+    return value >= 99.95 ? value.toFixed(0) : value >= 9.995 ? value.toFixed(1) : value.toFixed(2);
+  }
+
+  function amount(value, unit) {
+    if (value <= 0) return "0";
+    const units = UNITS[unit];
+    const [scale, name] = units.find(([each]) => value >= each * 0.9995) ?? units[units.length - 1];
+    return `${threeFigures(value / scale)} ${name}`;
+  }
+
+  function percent(share) {
+    if (share > 0 && share < 0.0005) return "<0.1 %";
+    return share >= 0.0995 || share === 0 ? `${(share * 100).toFixed(0)} %` : `${(share * 100).toFixed(1)} %`;
+  }
+
+  // A layer's name as far as the layer around it does not say it already.
+  function shortName(frame) {
+    if (frame.kind !== "layer") return frame.name;
+    for (let around = frame.parent; around; around = around.parent) {
+      if (around.kind !== "layer") continue;
+      return frame.name.startsWith(`${around.name}.`) ? frame.name.slice(around.name.length + 1) : frame.name;
+    }
+    return frame.name;
+  }
+
+  // `start` and `total` are in the profile's unit; `self` is what no frame inside covers.
+  function read(profile, texts) {
+    const root = { name: profile.title, kind: "all", type: "", total: profile.whole, start: 0, depth: -1, parent: null, children: [], count: 0 };
+    const around = [root];
+    const frames = [];
+    for (let index = 0; index < profile.depth.length; index += 1) {
+      const depth = profile.depth[index];
+      around.length = depth + 1;
+      const parent = around[depth];
+      const before = parent.children[parent.children.length - 1];
+      const frame = {
+        name: texts[profile.name[index]],
+        kind: texts[profile.kind[index]],
+        type: texts[profile.type[index]],
+        total: profile.total[index],
+        count: profile.count[index],
+        start: before ? before.start + before.total : parent.start,
+        depth,
+        parent,
+        children: [],
+      };
+      frame.label = shortName(frame);
+      parent.children.push(frame);
+      around.push(frame);
+      frames.push(frame);
+    }
+    for (const frame of [root, ...frames]) frame.self = frame.total - frame.children.reduce((sum, child) => sum + child.total, 0);
+    return { root, frames, unit: profile.unit };
+  }
+
+  // Marks the frames that hold every word; what stands in a marked frame is not counted again.
+  function search(tree, text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const result = { active: words.length > 0, count: 0, share: 0 };
+    let until = -Infinity;
+    for (const frame of tree.frames) {
+      const where = `${frame.name} ${frame.type}`.toLowerCase();
+      frame.match = result.active && words.every((word) => where.includes(word));
+      if (!frame.match) continue;
+      result.count += 1;
+      if (frame.start < until) continue;
+      result.share += frame.total / tree.root.total;
+      until = frame.start + frame.total;
+    }
+    return result;
+  }
+
+  return { amount, percent, read, search };
+})();
