@@ -34,6 +34,8 @@ class Timeline:
     """One thread or one stream. Its events are ordered and balanced; times count from the earliest of all timelines."""
 
     name: str
+    began_ns: int
+    """The moment that times count from, since the Unix epoch."""
     end_ns: int
     events: tuple[Event, ...]
 
@@ -75,7 +77,8 @@ def timelines(run: Run, condition: Condition | None = None) -> tuple[Timeline, .
     several = len({lane[0].place[:2] for lane in lanes}) > 1
     prefix = "" if step is None else f"step {step} · "
     return tuple(
-        Timeline(prefix + _name(lane[0], process=several), ends_ns, tuple(_events(lane, began_ns))) for lane in lanes
+        Timeline(prefix + _name(lane[0], process=several), began_ns, ends_ns, tuple(_events(lane, began_ns)))
+        for lane in lanes
     )
 
 

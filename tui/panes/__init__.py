@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from deepseek_prof.tui.pane import Pane
+from deepseek_prof.tui.panes.compare import Compare
+from deepseek_prof.tui.panes.flame import Flame
 from deepseek_prof.tui.panes.operators import Operators
+from deepseek_prof.tui.panes.timeline import Timeline
 
-PANES: tuple[type[Pane[Any]], ...] = (Operators,)
+PANES: tuple[type[Pane[Any]], ...] = (Operators, Flame, Timeline, Compare)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.cells import cell_len, set_cell_size
 
+_NARROW = 5
+
 
 def fitted(text: str, width: int) -> str:
     """``text`` in exactly ``width`` cells: padded, or cut with an ellipsis at its end."""
@@ -34,3 +36,17 @@ def fitted_middle(text: str, width: int) -> str:
         return set_cell_size(text, width)
     head = (width - 1) // 3
     return set_cell_size(text, head) + fitted_end(text, width - head) if head else fitted_end(text, width)
+
+
+def boxed(text: str, width: int, *, keep_end: bool = False) -> str:
+    """``text`` in a box of ``width`` cells whose left edge is drawn, so that boxes of one colour stay apart.
+
+    It is cut at its end, or at its beginning with ``keep_end``. A narrow box has no ellipsis, which would take the
+    place of what little can be read.
+    """
+    inner = width - 1
+    if inner > _NARROW:
+        return f"▏{fitted_end(text, inner) if keep_end else fitted(text, inner)}"
+    while keep_end and cell_len(text) > inner:
+        text = text[1:]
+    return f"▏{set_cell_size(text, inner)}"

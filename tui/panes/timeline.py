@@ -1,0 +1,115 @@
+"""The pane Timeline: threads and streams of the chosen steps, or of a usual one, as time went by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from deepseek_prof.analysis.timeline import timelines
+from deepseek_prof.errors import UsageError
+from deepseek_prof.text import clean, duration
+from deepseek_prof.trace.run import Run
+from deepseek_prof.tui.data import RunSession, Selection
+from deepseek_prof.tui.frames import frame_colour
+from deepseek_prof.tui.pane import Pane
+from deepseek_prof.tui.widgets.timeline_chart import Spot, TimelineChart
+from deepseek_prof.tui.widgets.timeline_layout import Chart, chart
+
+_HINT = "w s zoom · a d pan · arrows move · Enter fits · g longest gaps"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The chart, and when it begins; where there is none, ``problem`` says why."""
+
+    chart: Chart
+    began_ns: int = 0
+    """Since the Unix epoch."""
+    problem: str = ""
+
+
+class Timeline(Pane[Shown]):
+    """The chart, and what is pointed at below it."""
+
+    name_of = "timeline"
+    title = "Timeline"
+    DEFAULT_CSS = """
+    Timeline #subject { height: 1; color: $text-muted; }
+    Timeline #detail { height: 2; background: $panel; }
+    Timeline #problem { display: none; padding: 1 2; color: $text-muted; }
+    Timeline.empty TimelineChart { display: none; }
+    Timeline.empty #problem { display: block; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """What is shown, chart, details."""
+        yield Static(id="subject")
+        yield TimelineChart(lambda frame: frame_colour(frame, dark=self.app.current_theme.dark))
+        yield Static(id="problem")
+        yield Static(id="detail")
+
+    def __init__(self, session: RunSession) -> None:
+        super().__init__(session)
+        self._wanted: tuple[int, int] | None = None
+
+    def show_call(self, start_ns: int, dur_ns: int) -> None:
+        """Once drawn, go to a span: its start since the Unix epoch, and its length."""
+        self._wanted = (start_ns, dur_ns)
+        if self.selection is not None and self.selection == self.drawn:
+            self.refresh_data()
+
+    def read(self, run: Run, selection: Selection) -> Shown:
+        """The chart of the selection."""
+        try:
+            found = timelines(run, selection.condition)
+        except UsageError as error:
+            return Shown(Chart((), 0), problem=str(error))
+        return Shown(chart(found), found[0].began_ns)
+
+    def draw(self, found: Shown, selection: Selection) -> None:
+        """Another chart; the same one again keeps the place that is looked at."""
+        self.set_class(bool(found.problem), "empty")
+        self.query_one("#problem", Static).update(Text(clean(found.problem, 1000)))
+        self.query_one("#subject", Static).update("" if found.problem else _subject(found.chart))
+        widget = self.query_one(TimelineChart)
+        widget.show(found.chart)
+        if self._wanted is not None and not found.problem:
+            start_ns, dur_ns = self._wanted
+            self._wanted = None
+            widget.look_at(start_ns - found.began_ns, start_ns - found.began_ns + dur_ns)
+
+    def command(self, selection: Selection) -> tuple[str, ...]:
+        """``deepseek-prof flame`` opens the same timeline in the browser."""
+        return ("flame", "--view", "timeline")
+
+    @on(TimelineChart.Pointed)
+    def _pointed(self, event: TimelineChart.Pointed) -> None:
+        event.stop()
+        told = [] if event.spot is None else list(_told(event.spot))
+        self.query_one("#detail", Static).update(Text("\n").join(told))
+
+
+def _subject(shown: Chart) -> Text:
+    return _line(f"{duration(shown.length_ns)} · threads and streams: {len(shown.tracks)} · {_HINT}")
+
+
+def _told(spot: Spot) -> Iterator[Text]:
+    """Two lines on a span or a gap: what it is, then where."""
+    around = spot.track.around(spot.lane, (spot.start_ns + spot.end_ns) // 2)
+    length = duration(spot.end_ns - spot.start_ns)
+    if spot.frame is None:
+        yield _line(f"nothing recorded for {length}", style="bold")
+    else:
+        kind = spot.frame.type or spot.frame.kind
+        yield _line(f"{clean(spot.frame.name)} ({kind}), {length}", style="bold")
+    inside = "".join(f" in {clean(frame.name)}" for frame in reversed(around))
+    yield _line(f"from {duration(spot.start_ns)}{inside} · {clean(spot.track.name)}")
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,371 @@
+"""The timeline: threads and streams over time, nested spans below each other, gaps left open, by keyboard and mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.app import RenderResult
+from textual.binding import Binding, BindingType
+from textual.color import Color
+from textual.events import Click, Leave, MouseMove, MouseScrollDown, MouseScrollUp, Resize
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from deepseek_prof.analysis.flame_paths import Frame
+from deepseek_prof.text import clean, duration, percent
+from deepseek_prof.tui.frames import frame_label
+from deepseek_prof.tui.widgets.cells import boxed, fitted
+from deepseek_prof.tui.widgets.timeline_layout import Cells, Chart, Track, axis_ticks, cells
+
+_LEAST_NS = 100
+_SHADES = "·░▒▓"
+"""How full a cell is that spans cover less than three quarters of."""
+_FULL = 0.75
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place in the chart: a track, a lane of it, and the span there; without a span a gap, from start to end."""
+
+    track: Track
+    lane: int
+    span: int | None
+    start_ns: int
+    end_ns: int
+
+    @property
+    def frame(self) -> Frame | None:
+        """What the span is; None for a gap."""
+        return None if self.span is None else self.track.frames[self.track.lanes[self.lane].frame[self.span]]
+
+
+class TimelineChart(ScrollView, can_focus=True):
+    """Draws the chart given to :meth:`show`. Posts what the pointer or the cursor is on as :class:`Pointed`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "along(-1)", "Previous span", show=False),
+        Binding("right", "along(1)", "Next span", show=False),
+        Binding("up", "lane(-1)", "Lane above", show=False),
+        Binding("down", "lane(1)", "Lane below", show=False),
+        Binding("w,plus", "zoom(0.5)", "Zoom in"),
+        Binding("s,minus", "zoom(2)", "Zoom out"),
+        Binding("a", "pan(-0.25)", "Pan left", show=False),
+        Binding("d", "pan(0.25)", "Pan right", show=False),
+        Binding("enter", "fit", "Zoom to the span"),
+        Binding("home", "reset", "Whole time", show=False),
+        Binding("g", "gap", "Longest gaps"),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"timeline--cursor", "timeline--axis", "timeline--track"}
+    DEFAULT_CSS = """
+    TimelineChart { height: 1fr; overflow-x: hidden; }
+    TimelineChart > .timeline--cursor { background: $foreground; color: $background; text-style: bold; }
+    TimelineChart > .timeline--axis { color: $text-muted; background: $panel; }
+    TimelineChart > .timeline--track { color: $foreground; text-style: bold; }
+    """
+
+    @dataclass
+    class Pointed(Message):
+        """``spot`` is under the pointer, or else under the cursor; None: nothing is."""
+
+        chart: TimelineChart
+        spot: Spot | None
+
+    def __init__(self, colour: Callable[[Frame], Color]) -> None:
+        """``colour`` gives the colour of a span's box."""
+        super().__init__()
+        self._colour = colour
+        self._chart = Chart((), 0)
+        self._rows: list[tuple[Track, int | None]] = []
+        self._view = (0.0, 0.0)
+        self._row = -1
+        self._cursor: Spot | None = None
+        self._hover: Spot | None = None
+        self._gap = -1
+
+    @property
+    def view(self) -> tuple[float, float]:
+        """The drawn time, in nanoseconds from the chart's beginning."""
+        return self._view
+
+    @property
+    def cursor(self) -> Spot | None:
+        """The span or gap under the cursor; None where there is none."""
+        return self._cursor
+
+    def show(self, chart: Chart) -> None:
+        """Draw other tracks, from their beginning to their end."""
+        self._chart = chart
+        self._rows = [
+            row
+            for track in chart.tracks
+            for row in ((track, None), *((track, depth) for depth in range(len(track.lanes))))
+        ]
+        self._view = (0.0, float(chart.length_ns))
+        self._hover, self._cursor, self._gap = None, None, -1
+        self._row = next((at for at, (_, lane) in enumerate(self._rows) if lane is not None), -1)
+        self._arrange()
+        self._select(0)
+
+    def look_at(self, start_ns: int, end_ns: int) -> None:
+        """Draw the time around a span, and put the cursor on the innermost span that fills it."""
+        self._zoom_to(start_ns, end_ns)
+        for at, (track, lane) in enumerate(self._rows):
+            if lane is None:
+                continue
+            span = track.lanes[lane].at(start_ns)
+            if span is not None and track.lanes[lane].end_ns[span] <= end_ns:
+                self._row = at
+                self._select(start_ns)
+                return
+
+    def action_along(self, step: int) -> None:
+        """To the span before or behind in the lane; out of a gap, to its edge."""
+        if self._cursor is None:
+            return
+        lane = self._cursor.track.lanes[self._cursor.lane]
+        if self._cursor.span is None:
+            moment = self._cursor.end_ns if step > 0 else self._cursor.start_ns - 1
+            self._select(moment)
+            return
+        span = min(max(0, self._cursor.span + step), len(lane) - 1)
+        self._place(self._cursor.track, self._cursor.lane, span)
+
+    def action_lane(self, step: int) -> None:
+        """To the next lane, over the names of threads, at the same time."""
+        row = self._row + step
+        while 0 <= row < len(self._rows) and self._rows[row][1] is None:
+            row += step
+        if 0 <= row < len(self._rows) and self._cursor is not None:
+            start, end = max(self._cursor.start_ns, self._view[0]), min(self._cursor.end_ns, self._view[1])
+            self._row = row
+            self._select(int((start + end) / 2))
+
+    def action_zoom(self, factor: float) -> None:
+        """Nearer to the cursor, or away from it."""
+        start, end = self._view
+        middle = (start + end) / 2
+        if self._cursor is not None:
+            middle = min(max((self._cursor.start_ns + self._cursor.end_ns) / 2, start), end)
+        self._zoom_around(middle, factor)
+
+    def action_pan(self, share: float) -> None:
+        """Along the time, by a share of what is drawn."""
+        start, end = self._view
+        shift = min(max((end - start) * share, -start), self._chart.length_ns - end)
+        self._set_view(start + shift, end + shift)
+
+    def action_fit(self) -> None:
+        """As wide as the chart: what is under the cursor, with a little around it."""
+        if self._cursor is not None:
+            self._zoom_to(self._cursor.start_ns, self._cursor.end_ns)
+
+    def action_reset(self) -> None:
+        """The whole time."""
+        self._set_view(0.0, float(self._chart.length_ns))
+
+    def action_gap(self) -> None:
+        """To the longest gap of the thread under the cursor, then to the next longest."""
+        if self._cursor is None:
+            return
+        track = self._cursor.track
+        found = track.lanes[0].gaps()
+        if found:
+            self._gap = (self._gap + 1) % len(found)
+            start, end = found[self._gap]
+            self._row = self._rows.index((track, 0))
+            self._select(start)
+            self._zoom_to(start - (end - start), end + (end - start))
+
+    def _zoom_to(self, start_ns: float, end_ns: float) -> None:
+        margin = (end_ns - start_ns) * 0.05
+        self._set_view(start_ns - margin, end_ns + margin)
+
+    def _zoom_around(self, middle: float, factor: float) -> None:
+        start, end = self._view
+        self._set_view(middle - (middle - start) * factor, middle + (end - middle) * factor)
+
+    def _set_view(self, start: float, end: float) -> None:
+        short = _LEAST_NS - (end - start)
+        if short > 0:
+            start, end = start - short / 2, end + short / 2
+        self._view = (max(0.0, start), min(float(self._chart.length_ns), end))
+        self.refresh()
+
+    def _select(self, moment: int) -> None:
+        """Put the cursor on what the current row has at a moment."""
+        if not 0 <= self._row < len(self._rows):
+            self._point()
+            return
+        track, lane = self._rows[self._row]
+        self._cursor = None if lane is None else self._spot(track, lane, moment)
+        self._show_cursor()
+
+    def _place(self, track: Track, lane: int, span: int) -> None:
+        self._cursor = _span_spot(track, lane, span)
+        self._show_cursor()
+
+    def _show_cursor(self) -> None:
+        if self._cursor is not None:
+            start, end = self._view
+            length = end - start
+            if self._cursor.end_ns <= start or self._cursor.start_ns >= end:
+                middle = (self._cursor.start_ns + self._cursor.end_ns) / 2
+                middle = min(max(middle, length / 2), self._chart.length_ns - length / 2)
+                self._set_view(middle - length / 2, middle + length / 2)
+            self.scroll_to_region(Region(0, self._row, 1, 2), animate=False)
+        self._point()
+        self.refresh()
+
+    def _spot(self, track: Track, lane_index: int, moment: int) -> Spot | None:
+        """What a lane has at a moment: a span, or the gap between two."""
+        lane = track.lanes[lane_index]
+        if not len(lane):
+            return None
+        span = lane.at(moment)
+        if span is not None:
+            return _span_spot(track, lane_index, span)
+        behind = lane.nearest(moment)
+        behind += int(lane.end_ns[behind] <= moment)
+        start = int(lane.end_ns[behind - 1]) if behind else 0
+        end = int(lane.start_ns[behind]) if behind < len(lane) else self._chart.length_ns
+        return Spot(track, lane_index, None, start, end)
+
+    def _point(self) -> None:
+        self.post_message(self.Pointed(self, self._hover or self._cursor))
+
+    def _arrange(self) -> None:
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self._rows) + 1)
+        self.refresh()
+
+    def on_resize(self, event: Resize) -> None:
+        """Use the new width."""
+        self._arrange()
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        """Point at what is below the pointer."""
+        self._set_hover(self._spot_at(event.x, event.y)[1])
+
+    def on_leave(self, event: Leave) -> None:
+        """Point at the cursor again."""
+        self._set_hover(None)
+
+    def on_click(self, event: Click) -> None:
+        """Select a span; zoom to it by a double click."""
+        row, spot = self._spot_at(event.x, event.y)
+        if spot is None:
+            return
+        self._row, self._cursor = row, spot
+        self._show_cursor()
+        if event.chain >= 2:
+            self.action_fit()
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        """With Ctrl: zoom in at the pointer."""
+        if event.ctrl:
+            event.stop()
+            event.prevent_default()
+            self._zoom_around(self._moment(event.x), 0.5)
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        """With Ctrl: zoom out at the pointer."""
+        if event.ctrl:
+            event.stop()
+            event.prevent_default()
+            self._zoom_around(self._moment(event.x), 2.0)
+
+    def _set_hover(self, spot: Spot | None) -> None:
+        if spot != self._hover:
+            self._hover = spot
+            self._point()
+
+    def _moment(self, x: int) -> float:
+        start, end = self._view
+        return start + (end - start) * (x + 0.5) / max(1, self.size.width)
+
+    def _spot_at(self, x: int, y: int) -> tuple[int, Spot | None]:
+        row = y - 1 + self.scroll_offset.y
+        if y < 1 or not 0 <= row < len(self._rows):
+            return -1, None
+        track, lane = self._rows[row]
+        if lane is None:
+            return row, None
+        shown = cells(track.lanes[lane], *self._view, self.size.width).span[x]
+        if shown >= 0:
+            return row, _span_spot(track, lane, int(shown))
+        return row, self._spot(track, lane, int(self._moment(x)))
+
+    def render(self) -> RenderResult:
+        """Nothing: lines are drawn one by one."""
+        return ""
+
+    def render_line(self, y: int) -> Strip:
+        """The axis, which stays in place, the name of a track, or a lane."""
+        width = self.size.width
+        if y == 0:
+            return self._axis(width)
+        row = y - 1 + self.scroll_offset.y
+        if row >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        track, lane = self._rows[row]
+        if lane is None:
+            return self._header(track, width)
+        return self._lane(track, lane, cells(track.lanes[lane], *self._view, width), row)
+
+    def _axis(self, width: int) -> Strip:
+        style = self.get_component_rich_style("timeline--axis")
+        start, end = self._view
+        text = ""
+        for at, moment in axis_ticks(start, end, width):
+            text = f"{text:{at}}╷{duration(moment)}"
+        return Strip([Segment(fitted(text, width), style)])
+
+    def _header(self, track: Track, width: int) -> Strip:
+        start, end = self._view
+        text = f"{clean(track.name)} · {percent(track.busy(start, end))} busy"
+        return Strip([Segment(fitted(text, width), self.get_component_rich_style("timeline--track"))])
+
+    def _lane(self, track: Track, lane: int, shown: Cells, row: int) -> Strip:
+        selected = self._cursor.span if self._cursor is not None and row == self._row else None
+        in_gap = self._cursor is not None and row == self._row and selected is None
+        segments: list[Segment] = []
+        width, x = len(shown.span), 0
+        while x < width:
+            span, begin = int(shown.span[x]), x
+            full = shown.share[x] >= _FULL
+            while x < width and shown.span[x] == span and (span < 0 or full == (shown.share[x] >= _FULL)):
+                x += 1
+            cursor = span == selected if span >= 0 else in_gap and self._in_gap(begin, x)
+            segments.append(self._run(track, lane, span, shown.share[begin:x].tolist(), full, cursor))
+        return Strip(segments)
+
+    def _in_gap(self, begin: int, end: int) -> bool:
+        assert self._cursor is not None
+        return self._cursor.start_ns < self._moment(end - 1) and self._cursor.end_ns > self._moment(begin)
+
+    def _run(self, track: Track, lane: int, span: int, shares: list[float], full: bool, cursor: bool) -> Segment:
+        """Neighbouring cells of one span: its box with its name, or shades where it does not fill them."""
+        marked = self.get_component_rich_style("timeline--cursor")
+        if span < 0:
+            return Segment(("─" if cursor else " ") * len(shares), self.rich_style)
+        spans = track.lanes[lane]
+        frame = track.frames[spans.frame[span]]
+        colour = self._colour(frame)
+        if not full:
+            shades = "".join(_SHADES[min(3, int(share / _FULL * 4))] for share in shares)
+            return Segment(shades, marked if cursor else self.rich_style + Style(color=colour.rich_color))
+        around = track.around(lane, int(spans.start_ns[span])) if frame.kind == "layer" else ()
+        style = Style(color=colour.get_contrast_text(1.0).rich_color, bgcolor=colour.rich_color)
+        label = clean(frame_label(frame, around[-1] if around else None))
+        text = boxed(label, len(shares), keep_end=frame.kind == "layer")
+        return Segment(text, marked if cursor else style)
+
+
+def _span_spot(track: Track, lane: int, span: int) -> Spot:
+    spans = track.lanes[lane]
+    return Spot(track, lane, span, int(spans.start_ns[span]), int(spans.end_ns[span]))
