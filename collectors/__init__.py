@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deepseek_prof.interfaces import CounterCollector
+    from deepseek_prof.config import RunSettings
+    from deepseek_prof.interfaces import CounterCollector, ProcessSampler
 
 
 def counter_collectors() -> tuple[CounterCollector, ...]:
@@ -17,3 +18,12 @@ def counter_collectors() -> tuple[CounterCollector, ...]:
     from deepseek_prof.collectors.process_metrics import ProcessMetrics
 
     return (ProcessMetrics(),)
+
+
+def process_samplers(settings: RunSettings) -> tuple[ProcessSampler, ...]:
+    """What samples the recorded processes from outside, for one recording."""
+    if not settings.python_stacks:
+        return ()
+    from deepseek_prof.collectors.python_stacks import PythonStacks
+
+    return (PythonStacks(settings.stacks_rate_hz, native=settings.native_stacks),)

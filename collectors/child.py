@@ -30,6 +30,8 @@ class ChildSettings:
     overhead_budget: float | None = None
     recorder: str = "auto"
     max_live_segments: int = 1024
+    stacks_rate: int = 0
+    """Samples of Python stacks a second; 0 for none."""
     parent_pid: int = 0
 
     @classmethod
@@ -100,6 +102,8 @@ class Attachment:
         if reasons:
             self.warn("; ".join(reasons) + f"; recording with {self.recorder.name} instead")
         self._start_events()
+        if self.settings.stacks_rate:
+            self._start_stacks()
         atexit.register(self.stop)
 
     def _start_events(self) -> None:
@@ -111,6 +115,18 @@ class Attachment:
             self.events.install()
         except Exception as error:  # noqa: BLE001  # private parts of torch and of libraries may be other ones here
             self.warn(f"events are recorded in part: {type(error).__name__}: {error}")
+
+    def _start_stacks(self) -> None:
+        from deepseek_prof.collectors.stack_sampler import start_stacks
+
+        try:
+            start_stacks(self, self.settings.stacks_rate)
+        except (OSError, RuntimeError, AttributeError) as error:  # no thread to be had, or another C library
+            self.warn(f"no Python stacks are recorded: {error}")
+
+    def is_of_this_process(self) -> bool:
+        """False in a forked child of a recorder that follows no forks."""
+        return self._pid == os.getpid()
 
     def position(self) -> tuple[int, int, str]:
         """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
@@ -154,6 +170,10 @@ class Attachment:
         """End the recording of this process; safe to call twice."""
         if self.recorder is None or os.getpid() != self._pid:
             return
+        if self.settings.stacks_rate:
+            from deepseek_prof.collectors.stack_sampler import stop_stacks
+
+            stop_stacks()
         if self.events is not None:
             self.events.remove()
         gained = self.recorder.stop()

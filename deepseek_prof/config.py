@@ -16,6 +16,7 @@ TABLE_NAME = "deepseek-prof"
 RECORD_LEVELS = ("layers", "ops", "full")
 RECORDERS = ("auto", "native", "kineto")
 DEFAULT_MAX_SIZE_BYTES = 2 << 30
+DEFAULT_STACKS_RATE_HZ = 100
 LAST_STEP = (1 << 31) - 1
 """The last step of an open range such as ``10:``."""
 
@@ -37,6 +38,10 @@ class RunSettings:
     """Fraction of the program's time that recording may take; None for no limit."""
     max_size_bytes: int = DEFAULT_MAX_SIZE_BYTES
     recorder: str = "auto"
+    python_stacks: bool = False
+    stacks_rate_hz: int = DEFAULT_STACKS_RATE_HZ
+    native_stacks: bool = False
+    """Frames of C and C++ too, at the price of stopping the process for each sample."""
     quiet: bool = False
 
 
@@ -77,6 +82,13 @@ def parse_steps(text: str) -> tuple[int, int]:
     return first, last
 
 
+def parse_rate(text: str) -> int:
+    """Samples a second, 1 to 1000. Raises UsageError."""
+    if not re.fullmatch(r"\s*\d{1,4}\s*", text) or not 1 <= int(text) <= 1000:
+        raise UsageError(f"{text!r} is not a usable rate: it is a whole number of samples a second, 1 to 1000.")
+    return int(text)
+
+
 def _choice(allowed: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -94,17 +106,22 @@ _TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "overhead-budget": ("overhead_budget", parse_percent),
     "max-size": ("max_size_bytes", parse_size),
     "recorder": ("recorder", _choice(RECORDERS)),
+    "stacks-rate": ("stacks_rate_hz", parse_rate),
 }
 """Keys of ``[tool.deepseek-prof]``, which are the options of ``run``, with their field and parser."""
 
+_FLAG_KEYS = {"quiet": "quiet", "python-stacks": "python_stacks", "native-stacks": "native_stacks"}
+"""Keys that are true or false, with their field."""
+
 
 def load_settings(
-    options: Mapping[str, str | None], *, quiet: bool = False, directory: Path | None = None
+    options: Mapping[str, str | None], *flags: str, quiet: bool = False, directory: Path | None = None
 ) -> RunSettings:
     """Settings from the defaults, then the nearest ``pyproject.toml``, then ``options`` (as text; None: not given).
 
     Args:
         options: by option name without dashes in front, such as ``max-size``.
+        flags: options without a value that were given, such as ``python-stacks``.
         quiet: whether ``--quiet`` was given.
         directory: where the search for ``pyproject.toml`` starts, going up; default: the working directory.
 
@@ -119,9 +136,11 @@ def load_settings(
                 values[field] = parse(text)
             except UsageError as error:
                 raise UsageError(f"--{key}: {error}") from error
-    if quiet:
-        values["quiet"] = True
-    return RunSettings(**values)
+    values.update({_FLAG_KEYS[flag]: True for flag in (*flags, *(["quiet"] if quiet else []))})
+    settings = RunSettings(**values)
+    if settings.native_stacks and not settings.python_stacks:
+        raise UsageError("--native-stacks needs --python-stacks: it adds C and C++ frames to them.")
+    return settings
 
 
 def _from_pyproject(directory: Path) -> dict[str, Any]:
@@ -141,14 +160,15 @@ def _from_pyproject(directory: Path) -> dict[str, Any]:
     table = _parse_toml(path, text).get("tool", {}).get(TABLE_NAME, {})
     values: dict[str, Any] = {}
     for key, value in table.items():
-        if key == "quiet":
+        if key in _FLAG_KEYS:
             if not isinstance(value, bool):
-                raise UsageError(f"{path}: [tool.{TABLE_NAME}] quiet must be true or false.")
-            values["quiet"] = value
+                raise UsageError(f"{path}: [tool.{TABLE_NAME}] {key} must be true or false.")
+            values[_FLAG_KEYS[key]] = value
             continue
         if key not in _TEXT_KEYS:
-            close = difflib.get_close_matches(key, [*_TEXT_KEYS, "quiet"], n=1)
-            hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join([*_TEXT_KEYS, 'quiet'])}."
+            known = [*_TEXT_KEYS, *_FLAG_KEYS]
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
             raise UsageError(f"{path}: [tool.{TABLE_NAME}] has no setting {key!r}.{hint}")
         field, parse = _TEXT_KEYS[key]
         if isinstance(value, bool) or not isinstance(value, (str, int)):

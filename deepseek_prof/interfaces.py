@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -17,6 +18,18 @@ class CounterSample:
     name: str
     value: float
     unit: str
+
+
+class ProcessSampler(Protocol):
+    """Samples the recorded processes from outside, in the parent; what it finds goes to their folders in ``live/``."""
+
+    name: str
+
+    def poll(self, live: Path) -> None:
+        """Begin with processes that are new under ``live``. Called a few times a second. Raises OSError."""
+
+    def finish(self, live: Path) -> None:
+        """The program has ended: complete what there is. Raises OSError."""
 
 
 class CounterCollector(Protocol):

@@ -139,7 +139,7 @@ def _explain(query_text: str) -> None:
 
     tree = parse(query_text)
     print(explain(tree))
-    for table in Table:
+    for table in (Table.SPANS, Table.LOGS):
         compiled = compile_tree(tree, table)
         print(f"\n{table.value}: {compiled.sql}")
         for number, value in enumerate(compiled.params, 1):

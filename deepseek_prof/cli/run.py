@@ -48,6 +48,15 @@ def run_command(
         str | None,
         typer.Option("--recorder", metavar="native|kineto|auto", help="Default: auto, native where it can be built."),
     ] = None,
+    python_stacks: Annotated[
+        bool, typer.Option("--python-stacks", help="Sample Python stacks too, with py-spy.")
+    ] = False,
+    stacks_rate: Annotated[
+        str | None, typer.Option("--stacks-rate", metavar="HZ", help="Samples of stacks a second. Default: 100.")
+    ] = None,
+    native_stacks: Annotated[
+        bool, typer.Option("--native-stacks", help="With C and C++ frames in the stacks; costs more.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings.")] = False,
 ) -> None:
     """Run a program unchanged and record its operators, layers and steps.
@@ -58,7 +67,7 @@ def run_command(
     """
     import shutil
 
-    from deepseek_prof.collectors import counter_collectors
+    from deepseek_prof.collectors import counter_collectors, process_samplers
     from deepseek_prof.config import load_settings
     from deepseek_prof.narration import Narrator
     from deepseek_prof.recording.command import resolve_command
@@ -74,14 +83,16 @@ def run_command(
         "overhead-budget": overhead_budget,
         "max-size": max_size,
         "recorder": recorder,
+        "stacks-rate": stacks_rate,
     }
-    settings = load_settings(options, quiet=quiet)
+    flags = {"python-stacks": python_stacks, "native-stacks": native_stacks}
+    settings = load_settings(options, *(flag for flag, given in flags.items() if given), quiet=quiet)
     resolved = resolve_command(command or [])
     narrator = Narrator(quiet=settings.quiet)
     _prepare_recorder(resolved, settings.recorder, narrator)
     run_dir = create_run_directory(settings, resolved.argv, resolved.script, resolved.python)
     narrator.say(f"recording into {_short(run_dir)}")
-    outcome = supervise(resolved, run_dir, settings, counter_collectors(), narrator)
+    outcome = supervise(resolved, run_dir, settings, counter_collectors(), narrator, process_samplers(settings))
     _tell(outcome, run_dir, resolved, narrator)
     if not outcome.processes and outcome.complete and settings.output is None:
         # An empty run would only hide the latest real one.

@@ -35,11 +35,12 @@ class Table(Enum):
 
     SPANS = "spans"
     LOGS = "logs"
+    SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field. ``spans`` and ``logs`` name the column it reads there; None: that view knows nothing of it."""
+    """One field. ``spans``, ``logs`` and ``samples`` name the column it reads there; None: that view has none."""
 
     name: str
     type: FieldType
@@ -47,10 +48,11 @@ class Field:
     spans: str | None
     logs: str | None = None
     choices: tuple[str, ...] = ()
+    samples: str | None = None
 
     def column(self, table: Table) -> str | None:
         """The column's name in a view."""
-        return self.spans if table is Table.SPANS else self.logs
+        return {Table.SPANS: self.spans, Table.LOGS: self.logs, Table.SAMPLES: self.samples}[table]
 
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -65,14 +67,14 @@ _KINDS = tuple(kind.label for kind in Kind)
 FIELDS: dict[str, Field] = {
     field.name: field
     for field in (
-        Field("op", FieldType.TEXT, "operator or kernel, with or without its namespace", "name", "op"),
-        Field("type", FieldType.CHOICE, "operator type", "type", choices=OPERATOR_TYPES),
-        Field("layer", FieldType.TEXT, "module, by its qualified name", "layer", "layer"),
-        Field("phase", FieldType.CHOICE, "part of the training step", "phase", "phase", _PHASES),
-        Field("step", FieldType.COUNT, "step, counted from 0", "step", "step"),
-        Field("rank", FieldType.COUNT, "rank of a distributed run, else 0", "rank", "rank"),
-        Field("pid", FieldType.COUNT, "process", "pid"),
-        Field("tid", FieldType.COUNT, "thread", "tid"),
+        Field("op", FieldType.TEXT, "operator or kernel, with or without its namespace", "name", "op", samples="name"),
+        Field("type", FieldType.CHOICE, "operator type", "type", choices=OPERATOR_TYPES, samples="type"),
+        Field("layer", FieldType.TEXT, "module, by its qualified name", "layer", "layer", samples="layer"),
+        Field("phase", FieldType.CHOICE, "part of the training step", "phase", "phase", _PHASES, "phase"),
+        Field("step", FieldType.COUNT, "step, counted from 0", "step", "step", samples="step"),
+        Field("rank", FieldType.COUNT, "rank of a distributed run, else 0", "rank", "rank", samples="rank"),
+        Field("pid", FieldType.COUNT, "process", "pid", samples="pid"),
+        Field("tid", FieldType.COUNT, "thread", "tid", samples="tid"),
         Field("kind", FieldType.CHOICE, "what was recorded", "kind", choices=_KINDS),
         Field("device", FieldType.TEXT, "device", "device"),
         Field("stream", FieldType.COUNT, "stream of the device", "stream"),
@@ -80,7 +82,9 @@ FIELDS: dict[str, Field] = {
         Field("event", FieldType.TEXT, "event of a log record", None, "event"),
         Field("dur", FieldType.TIME, "duration, children included", "dur_ns"),
         Field("self", FieldType.TIME, "duration without children", "self_ns"),
-        Field("start", FieldType.TIME, "moment, from the beginning of the recording", "start_ns", "ts_ns"),
+        Field(
+            "start", FieldType.TIME, "moment, from the beginning of the recording", "start_ns", "ts_ns", samples="ts_ns"
+        ),
         Field("bytes", FieldType.SIZE, "bytes moved or allocated", "bytes"),
         Field("flops", FieldType.COUNT, "floating-point operations", "flops"),
         Field("msg", FieldType.TEXT, "message of a log record", None, MESSAGE_COLUMN),
@@ -128,4 +132,5 @@ def similar(text: str, known: tuple[str, ...]) -> str | None:
 def word_columns(table: Table) -> tuple[str, ...]:
     """The columns in which a bare word is searched."""
     found = (FIELDS[name].column(table) for name in ("op", "layer", "msg"))
-    return tuple(column for column in found if column is not None)
+    stack = ("stack",) if table is Table.SAMPLES else ()
+    return (*(column for column in found if column is not None), *stack)

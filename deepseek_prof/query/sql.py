@@ -30,6 +30,9 @@ from deepseek_prof.query.tree import (
     Word,
 )
 
+_ROWS = {Table.SPANS: "spans", Table.LOGS: "log events", Table.SAMPLES: "samples of Python stacks"}
+_ORIGIN = {Table.LOGS: "ts_ns) FROM logs"}
+"""Where ``start`` counts from without an origin; elsewhere from the earliest span."""
 _MESSAGE_SQL = "coalesce(CASE WHEN json_valid(fields) THEN json_extract_string(fields, '$.message') END, event)"
 
 
@@ -76,8 +79,7 @@ def _check_fields(tree: Node, table: Table, text: str) -> None:
         elif isinstance(node, And | Or):
             waiting.extend(node.operands)
         elif not isinstance(node, Everything | Word) and FIELDS[node.field].column(table) is None:
-            what = "spans, which have" if table is Table.SPANS else "log events, which have"
-            problem = f'this selects {what} no field "{node.field}".'
+            problem = f'this selects {_ROWS[table]}, which have no field "{node.field}".'
             raise query_error(problem, text, node.position, node.position + len(node.field))
 
 
@@ -137,7 +139,7 @@ class _Compiler:
         self.params.append(value)
         if offset and self.origin_ns is None:
             # HUGEINT: the sum may be beyond what the column holds.
-            return f"(SELECT min({FIELDS['start'].column(self.table)}) FROM {self.table.value})::HUGEINT + ?"
+            return f"(SELECT min({_ORIGIN.get(self.table, 'start_ns) FROM spans')})::HUGEINT + ?"
         return "?"
 
     def _text(self, column: str, globs: list[Glob]) -> str:

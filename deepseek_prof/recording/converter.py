@@ -25,7 +25,9 @@ from deepseek_prof.recording.run_events import RunEvents
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
 from deepseek_prof.recording.span_table import spans_to_arrow
+from deepseek_prof.recording.stack_conversion import StackConversion
 from deepseek_prof.recording.steps import StepBoundaries, steps_to_arrow
+from deepseek_prof.trace.run_file import update_run_file
 from deepseek_prof.trace.schema import CONTEXTS
 
 LOCK_NAME = "converter.lock"
@@ -62,7 +64,15 @@ class Converter:
         events = RecordingEvents(run_dir)
         self._record = RunRecord(run_dir, events)
         self._event_files = EventFiles(self._files)
-        self._run_events = RunEvents(events, self._record.read())
+        content = self._record.read()
+        self._run_events = RunEvents(events, content)
+        settings = content.get("settings")
+        self._stacks = StackConversion(
+            self._files,
+            settings if isinstance(settings, dict) else {},
+            str(content.get("cwd") or ""),
+            self._record.warn,
+        )
         self._offset_ns: int | None = None
         self._spans_evicted = 0
         for damage in self._files.damaged:
@@ -97,10 +107,29 @@ class Converter:
         """
         complete = self._convert_all(final=True)
         processes = sorted(self._processes.values(), key=lambda process: process.order)
+        complete = complete and self._convert_stacks(processes)
         self._record.complete(processes, self._files, self._clock_offset_ns() if processes else 0)
         if complete:
             shutil.rmtree(self._live)
         self._lock.close()
+
+    def _convert_stacks(self, processes: Sequence[LiveProcess]) -> bool:
+        """The samples of all processes, whose spans are all converted; whether that could be written."""
+        for process in processes:
+            boundaries = self._boundaries_for(process)
+            offset = self._clock_offset_ns()
+            steps = replace(boundaries, start_ns=boundaries.start_ns + offset)
+            try:
+                self._stacks.convert(process, self._number_of(process), steps, offset)
+            except RunDamagedError as error:
+                self._record.warn(f"Python stacks of process {process.pid} are missing: {error}")
+            except OSError as error:
+                self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
+                return False
+        summary = self._stacks.summary()
+        if summary is not None:
+            update_run_file(self._run_dir, stacks=summary)
+        return True
 
     # --- one round over all processes
 
@@ -145,6 +174,7 @@ class Converter:
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
         self._refresh(process, alive=alive)
         self._convert_events(process, final=final or not alive)
+        self._stacks.collect(process)
         self._run_events.refresh(process, self._files.rank(process.pid), self._clock_offset_ns(), alive=alive)
         process.finished = not alive
 
@@ -227,8 +257,7 @@ class Converter:
         if new_contexts or new_steps:
             self._write_contexts(process)
         if new_steps:
-            number = sum(other.pid == process.pid and other.order < process.order for other in self._processes.values())
-            path = self._files.directory("spans", process.pid) / f"steps-{number:05d}.parquet"
+            path = self._files.directory("spans", process.pid) / f"steps-{self._number_of(process):05d}.parquet"
             write_parquet(path, steps_to_arrow(process.steps.boundaries, self._clock_offset_ns()))
 
     def _write_contexts(self, process: LiveProcess) -> None:
@@ -238,6 +267,10 @@ class Converter:
         if process.earlier_contexts is None or shared:
             process.earlier_contexts = read_table(path) if path.exists() else CONTEXTS.empty_table()
         write_parquet(path, merge_contexts(process.contexts.to_arrow(), process.earlier_contexts))
+
+    def _number_of(self, process: LiveProcess) -> int:
+        """How many processes had the same pid before."""
+        return sum(other.pid == process.pid and other.order < process.order for other in self._processes.values())
 
     def _boundaries_for(self, process: LiveProcess) -> StepBoundaries:
         """The process's own steps, or those of the first process of its rank that has any (for data workers)."""

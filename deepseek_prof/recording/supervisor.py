@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from deepseek_prof.config import RunSettings
 from deepseek_prof.errors import DeepseekProfError, UsageError
-from deepseek_prof.interfaces import CounterCollector
+from deepseek_prof.interfaces import CounterCollector, ProcessSampler
 from deepseek_prof.narration import Narrator
 from deepseek_prof.recording.command import Command
 from deepseek_prof.recording.run_directory import LIVE_NAME
@@ -51,7 +51,12 @@ class RunOutcome:
 
 
 def run_command(
-    command: Command, run_dir: Path, settings: RunSettings, collectors: Sequence[CounterCollector], narrator: Narrator
+    command: Command,
+    run_dir: Path,
+    settings: RunSettings,
+    collectors: Sequence[CounterCollector],
+    narrator: Narrator,
+    samplers: Sequence[ProcessSampler] = (),
 ) -> RunOutcome:
     """Run the command to its end, recorded into ``run_dir``. Trouble with the recording never stops the command.
 
@@ -59,7 +64,7 @@ def run_command(
         UsageError: the program cannot be started.
     """
     with relayed_signals() as relay:
-        recording = start_command(command, run_dir, settings, collectors, narrator)
+        recording = start_command(command, run_dir, settings, collectors, narrator, samplers=samplers)
         relay.started(recording.pid)
         returncode = recording.wait()
     return recording.complete(returncode)
@@ -72,6 +77,7 @@ def start_command(
     collectors: Sequence[CounterCollector],
     narrator: Narrator,
     spawn: Spawn | None = None,
+    samplers: Sequence[ProcessSampler] = (),
 ) -> Recording:
     """Start the command, on our own terminal or as ``spawn`` does it, and begin to record.
 
@@ -82,7 +88,7 @@ def start_command(
         child = (spawn or _spawn)(command.argv, child_environment(run_dir, settings))
     except OSError as error:
         raise UsageError(f"cannot start {command.argv[0]}: {error.strerror}.") from error
-    recording = Recording(child, run_dir, settings, collectors, narrator)
+    recording = Recording(child, run_dir, settings, collectors, narrator, samplers)
     recording.start()
     return recording
 
@@ -100,6 +106,7 @@ def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
         "overhead_budget": settings.overhead_budget,
         "recorder": settings.recorder,
         "max_live_segments": MAX_LIVE_SEGMENTS,
+        "stacks_rate": settings.stacks_rate_hz if settings.python_stacks else 0,
         "parent_pid": os.getpid(),
     }
     return {
@@ -130,11 +137,13 @@ class Recording:
         settings: RunSettings,
         collectors: Sequence[CounterCollector],
         narrator: Narrator,
+        samplers: Sequence[ProcessSampler] = (),
     ) -> None:
         self._child = child
         self._run_dir = run_dir
         self._settings = settings
         self._collectors = collectors
+        self._samplers = samplers
         self._narrator = narrator
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="deepseek-prof-converter", daemon=True)
@@ -193,6 +202,8 @@ class Recording:
         try:
             if self._counters is not None:
                 self._counters.close()
+            for sampler in self._samplers:
+                sampler.finish(self._run_dir / LIVE_NAME)
             if self._converter is not None:
                 self._converter.finish()
             return read_run_file(self._run_dir)
@@ -212,5 +223,7 @@ class Recording:
             while not self._ended.wait(_POLL_S):
                 self._converter.poll()
                 self._counters.poll()
+                for sampler in self._samplers:
+                    sampler.poll(self._run_dir / LIVE_NAME)
         except (OSError, DeepseekProfError) as error:
             self._narrator.warn(f"converting stopped: {error}. The program runs on, and what it records stays in live/")

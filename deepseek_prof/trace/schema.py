@@ -61,3 +61,15 @@ COUNTERS = pa.schema(
     ]
 )
 """One row a sample of a device or process counter."""
+
+SAMPLES = pa.schema(
+    [
+        pa.field("tid", pa.int64(), nullable=False),
+        pa.field("ts_ns", pa.int64(), nullable=False),
+        pa.field("stack", pa.string(), nullable=False),
+        pa.field("step", pa.int32()),
+        pa.field("context_id", pa.int64()),
+    ]
+)
+"""One row a sampling period and thread. ``stack``: see :mod:`deepseek_prof.trace.stack_text`. ``context_id`` is that of
+the innermost span around the sample, null between spans."""

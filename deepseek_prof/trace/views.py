@@ -49,6 +49,13 @@ _COLUMNS = {
         "self_ns": "BIGINT",
         "max_dur_ns": "BIGINT",
     },
+    "samples": {
+        "tid": "BIGINT",
+        "ts_ns": "BIGINT",
+        "stack": "VARCHAR",
+        "step": "INTEGER",
+        "context_id": "BIGINT",
+    },
     "counters": {"ts_ns": "BIGINT", "device": "VARCHAR", "name": "VARCHAR", "value": "DOUBLE", "unit": "VARCHAR"},
 }
 _FOLDER = re.compile(r"^(?:rank=(?P<rank>-?\d{1,9})|pid=(?P<pid>\d{1,18}))$")
@@ -64,8 +71,10 @@ CREATE VIEW contexts AS SELECT context_id, any_value(parent_id) AS parent_id, an
     any_value(kind) AS kind, any_value(name) AS name, any_value(type) AS type, any_value(layer) AS layer,
     any_value(phase) AS phase FROM process_contexts GROUP BY context_id;
 CREATE VIEW counters AS SELECT rank, ts_ns, device, name, value, unit FROM raw_counters;
-CREATE TABLE samples(rank INTEGER, pid BIGINT, tid BIGINT, ts_ns BIGINT, stack VARCHAR, step INTEGER, layer VARCHAR,
-    name VARCHAR);
+CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.layer,
+    CASE WHEN c.kind NOT IN ('step', 'phase', 'layer', 'python') THEN c.name END AS name, c.phase,
+    CASE WHEN c.kind NOT IN ('step', 'phase', 'layer', 'python') THEN c.type END AS type, s.context_id
+    FROM raw_samples s LEFT JOIN process_contexts c USING (rank, pid, context_id);
 """
 
 
@@ -88,6 +97,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
         )
     _create(connection, run_dir, "sums", "raw_sums", "TABLE")
     _create(connection, run_dir, "counters", "raw_counters", "VIEW")
+    _create(connection, run_dir, "samples", "raw_samples", "VIEW")
     connection.execute(_JOINED)
     create_logs_view(connection, run_dir)
 

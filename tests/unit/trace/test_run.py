@@ -20,7 +20,7 @@ VIEWS = {
     "flops shapes",
     "contexts": "context_id parent_id depth kind name type layer phase",
     "counters": "rank ts_ns device name value unit",
-    "samples": "rank pid tid ts_ns stack step layer name",
+    "samples": "rank pid tid ts_ns stack step layer name phase type context_id",
     "sums": "rank pid tid phase kind name type layer context_id count sum_dur_ns sum_self_ns max_dur_ns",
 }
 

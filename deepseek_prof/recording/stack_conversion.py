@@ -1,0 +1,224 @@
+"""Python stacks of a run, from the files that py-spy and the processes leave under ``live/`` to ``samples/``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepseek_prof.errors import RunDamagedError
+from deepseek_prof.recording.live_process import LiveProcess
+from deepseek_prof.recording.part_files import PartFiles, read_footer, read_table, write_parquet
+from deepseek_prof.recording.samples import (
+    STRETCHES,
+    find_contexts,
+    place_rows,
+    read_places,
+    rows_of,
+    samples_to_arrow,
+)
+from deepseek_prof.recording.stack_clock import Mark, find_anchor, parse_marks
+from deepseek_prof.recording.stack_frames import FrameTexts
+from deepseek_prof.recording.stack_names import ENDED_THREADS_NAME, MARKS_NAME, OWN_SAMPLES_NAME, REFUSED_NAME
+from deepseek_prof.recording.stack_runs import Stretches, read_own_samples, read_py_spy
+from deepseek_prof.recording.steps import StepBoundaries
+
+PY_SPY, IN_PROCESS = "py-spy", "in-process"
+_CLOCK_ERROR_KEY = b"deepseek_prof.clock_error_ns"
+_PATIENCE_S = 10.0
+"""Time that a py-spy whose parent is gone may take to write what it has."""
+_SHORT_NS = 500_000_000
+"""Less than this is not worth a warning where it cannot be dated."""
+
+
+@dataclass
+class _Outcome:
+    samplers: set[str]
+    reasons: set[str]
+    samples: int = 0
+    clock_error_ns: int = 0
+
+
+class StackConversion:
+    """Converts the Python stacks of one run. ``warn`` takes a line for the user."""
+
+    def __init__(self, files: PartFiles, settings: dict[str, Any], cwd: str, warn: Callable[[str], None]) -> None:
+        rate_hz = settings.get("stacks_rate_hz") if settings.get("python_stacks") else None
+        self._rate_hz = rate_hz if isinstance(rate_hz, int) and rate_hz > 0 else 0
+        self._period_ns = round(1e9 / self._rate_hz) if self._rate_hz else 0
+        self._files = files
+        self._warn = warn
+        self._texts = FrameTexts(cwd)
+        self._outcome = _Outcome(set(), set())
+
+    def collect(self, process: LiveProcess, *, wait: bool = False) -> None:
+        """Makes what ended py-spies have written small; with ``wait``, also that of those about to end.
+
+        Raises OSError.
+        """
+        for note in sorted(process.directory.glob("stacks-*.note")) if self._rate_hz else ():
+            py_spy, start_ns = _read_note(note)
+            if wait:
+                _wait_for(py_spy)
+            if not _is_py_spy(py_spy):
+                self._collect_one(process, note, start_ns)
+
+    def convert(self, process: LiveProcess, number: int, steps: StepBoundaries, offset_ns: int) -> None:
+        """Writes the samples of a process whose spans are converted.
+
+        Args:
+            number: of the file to write: processes of one pid have different ones.
+            steps: the steps that its samples belong to, on the Unix epoch.
+            offset_ns: from CLOCK_MONOTONIC to the Unix epoch.
+
+        Raises:
+            OSError: a file cannot be written.
+            RunDamagedError: a Parquet file of the process cannot be read.
+        """
+        if not self._rate_hz:
+            return
+        self.collect(process, wait=not process.is_alive())
+        refused = process.directory / REFUSED_NAME
+        if refused.exists():
+            self._outcome.reasons.add(refused.read_text(errors="replace"))
+        stretches = self._stretches(process)
+        if not stretches.num_rows:
+            return
+        samples = rows_of(stretches, self._period_ns, offset_ns)
+        parts = sorted((part for part in self._files.parts if part.pid == process.pid), key=lambda part: part.number)
+        contexts = find_contexts(samples, [self._files.path(part) for part in parts])
+        contexts_file = self._files.contexts_path(process.pid)
+        places = read_places(contexts_file) if contexts_file.exists() else {}
+        ts_ns, contexts = place_rows(samples, contexts, places)
+        table = samples_to_arrow(samples, ts_ns, contexts, steps)
+        write_parquet(self._files.directory("samples", process.pid) / f"part-{number:05d}.parquet", table)
+        self._outcome.samples += table.num_rows
+
+    def summary(self) -> dict[str, Any] | None:
+        """For ``stacks`` in ``run.json``; None where none were asked for."""
+        if not self._rate_hz:
+            return None
+        return {
+            "sampler": " and ".join(sorted(self._outcome.samplers, reverse=True)) or "none",
+            "reason": "; ".join(sorted(self._outcome.reasons)),
+            "rate_hz": self._rate_hz,
+            "samples": self._outcome.samples,
+            "clock_error_ns": self._outcome.clock_error_ns,
+        }
+
+    # --- stretches of a process
+
+    def _collect_one(self, process: LiveProcess, note: Path, start_ns: int) -> None:
+        output = note.with_suffix(".json")
+        if output.exists():
+            try:
+                stretches = self._dated(process, output, start_ns)
+            except RunDamagedError as error:
+                self._warn(str(error))
+            else:
+                if stretches is not None:
+                    table, error_ns = stretches
+                    metadata = {_CLOCK_ERROR_KEY: str(error_ns).encode()}
+                    write_parquet(note.with_suffix(".parquet"), table, metadata)
+        for path in (note, output, note.with_suffix(".err")):
+            path.unlink(missing_ok=True)
+
+    def _dated(self, process: LiveProcess, output: Path, start_ns: int) -> tuple[pa.Table, int] | None:
+        marks, threads = _read_marks(process.directory)
+        found = read_py_spy(output, self._texts, threads)
+        if found.damage is not None:
+            self._warn(f"Python stacks of process {process.pid} are damaged: {output.name} is {found.damage}")
+        anchor = find_anchor(found.marks, marks, start_ns, self._period_ns)
+        if anchor is None:
+            if max(found.end_ns, default=0) - min(found.start_ns, default=0) > _SHORT_NS:
+                self._warn(f"Python stacks of process {process.pid} are left out: {output.name} could not be dated")
+            return None
+        return _table(found, anchor.offset_ns), anchor.error_ns
+
+    def _stretches(self, process: LiveProcess) -> pa.Table:
+        """All of a process, each moment once, nothing of threads that had ended."""
+        tables = []
+        for path in sorted(process.directory.glob("stacks-*.parquet")):
+            error_ns = int((read_footer(path).metadata or {}).get(_CLOCK_ERROR_KEY, b"0"))
+            self._outcome.clock_error_ns = max(self._outcome.clock_error_ns, error_ns)
+            tables.append(read_table(path))
+            self._outcome.samplers.add(PY_SPY)
+        own = process.directory / OWN_SAMPLES_NAME
+        if own.exists():
+            found = read_own_samples(own, self._texts)
+            if found.damage is not None:
+                self._warn(f"Python stacks of process {process.pid} are damaged: {own.name}: {found.damage}")
+            tables.append(_table(found, 0))
+            self._outcome.samplers.add(IN_PROCESS)
+        covered_ns = 0
+        kept = []
+        for table in tables:  # where one took over from another, both saw the same for a while
+            kept.append(_cut(table, covered_ns, process))
+            covered_ns = max(covered_ns, pc.max(table["end_ns"]).as_py() or 0)
+        return pa.concat_tables(kept) if kept else STRETCHES.empty_table()
+
+
+def _cut(table: pa.Table, not_before_ns: int, process: LiveProcess) -> pa.Table:
+    last_ns = process.description().get("ended_ns")
+    end = np.minimum(table["end_ns"].to_numpy(), last_ns if isinstance(last_ns, int) else np.iinfo(np.int64).max)
+    tid = table["tid"].to_numpy()
+    for thread, seen_ns in _ended_threads(process.directory):
+        end = np.where(tid == thread, np.minimum(end, seen_ns), end)
+    start = np.maximum(table["start_ns"].to_numpy(), not_before_ns)
+    columns = [table["tid"], pa.array(start), pa.array(end), table["stack"]]
+    return pa.table(columns, schema=STRETCHES).filter(pa.array(start < end))
+
+
+def _ended_threads(directory: Path) -> Iterator[tuple[int, int]]:
+    for line in _lines(directory / ENDED_THREADS_NAME):
+        words = line.split()
+        if len(words) == 2 and all(word.isascii() and word.isdecimal() for word in words):
+            yield int(words[0]), int(words[1])
+
+
+def _table(found: Stretches, offset_ns: int) -> pa.Table:
+    moved = [np.asarray(times, dtype=np.int64) + offset_ns for times in (found.start_ns, found.end_ns)]
+    return pa.table([pa.array(found.tid, pa.int64()), *map(pa.array, moved), pa.array(found.stack)], schema=STRETCHES)
+
+
+def _read_marks(directory: Path) -> tuple[list[Mark], dict[int, int]]:
+    return parse_marks(_lines(directory / MARKS_NAME))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+
+
+def _read_note(note: Path) -> tuple[int, int]:
+    """The pid of a py-spy, and CLOCK_MONOTONIC before its start."""
+    try:
+        content = json.loads(note.read_text())
+        return int(content["pid"]), int(content["start_ns"])
+    except (ValueError, KeyError, TypeError):
+        return -1, 0  # cut off: its output can still be dated
+
+
+def _wait_for(pid: int) -> None:
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while _is_py_spy(pid) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+
+
+def _is_py_spy(pid: int) -> bool:
+    """Whether it still runs; a later process may have its number."""
+    try:
+        process = psutil.Process(pid)
+        return process.name() == "py-spy" and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, ValueError):
+        return False
