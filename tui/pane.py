@@ -42,6 +42,20 @@ class Pane(Vertical, Generic[T]):
         query: str
 
     @dataclass
+    class Open(Message):
+        """Another pane is to be seen."""
+
+        name: str
+
+    @dataclass
+    class ShowCall(Message):
+        """A span is to be seen on the timeline: its start since the Unix epoch, its length, and its step."""
+
+        start_ns: int
+        dur_ns: int
+        step: int | None
+
+    @dataclass
     class Failed(Message):
         """The run cannot be read any more."""
 

@@ -13,6 +13,7 @@ _CONTEXT_COLUMNS = re.compile(r"\b(phase|kind|name|type|layer)\b")
 """Columns that ``spans`` has from the contexts. A condition holds no text of the user's that could look like one."""
 _RAW_ONLY = re.compile(r"\b(step|start_ns|dur_ns|self_ns|device|stream|bytes|flops|shapes)\b")
 """Sums of removed spans know neither step nor time: a condition on one of these is answered from raw spans alone."""
+_TOTALS = "rank, pid, tid, context_id, count, sum_dur_ns, sum_self_ns, max_dur_ns, device"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def source_of(where: str) -> str:
 
 def context_sums(run: Run, tree: ContextTree, where: str = "TRUE", params: Sequence[Any] = ()) -> list[ContextSum]:
     """Sum the spans that ``where``, an expression over the columns of the ``spans`` view, selects."""
+    if run.has_totals and not _RAW_ONLY.search(where):
+        return _with_nodes(run.rows(f"SELECT {_TOTALS} FROM context_totals WHERE {where}", params), tree)
     device, key = ("device", ", device") if has_devices(run) else ("NULL", "")  # each column of a key takes its time
     rows = run.kept_rows(
         f"SELECT rank, pid, tid, context_id, count(*), sum(dur_ns)::BIGINT, sum(self_ns)::BIGINT, max(dur_ns), "
@@ -101,6 +104,24 @@ def context_sums(run: Run, tree: ContextTree, where: str = "TRUE", params: Seque
         params,
     )
     return _with_nodes(rows, tree)
+
+
+def keep_totals(run: Run) -> None:
+    """Sum every span once, so that what only asks for contexts, threads and processes is answered without the spans.
+
+    For who asks many questions of one run; made before :meth:`Run.cursor`, it serves the cursors too.
+    """
+    device, key = ("device", ", device") if has_devices(run) else ("NULL::VARCHAR", "")
+    run.guarded(
+        lambda: run.connection.execute(
+            "CREATE OR REPLACE TABLE context_totals AS SELECT t.*, c.phase, c.kind, c.name, c.type, c.layer FROM "
+            "(SELECT rank, pid, tid, context_id, count(*) AS count, sum(dur_ns)::BIGINT AS sum_dur_ns, "
+            f"sum(self_ns)::BIGINT AS sum_self_ns, max(dur_ns) AS max_dur_ns, {device} AS device "
+            f"FROM raw_spans GROUP BY rank, pid, tid, context_id{key}) t "
+            "LEFT JOIN process_contexts c USING (rank, pid, context_id)"
+        )
+    )
+    run.has_totals = True
 
 
 def evicted_sums(run: Run, tree: ContextTree, condition: Condition | None = None) -> list[ContextSum]:

@@ -1,4 +1,4 @@
-"""What a selection consists of, by the things that one filters by: operator type, phase, rank, thread, layer."""
+"""What a selection consists of, by the things that one filters by: operator type, phase, rank, thread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deepseek_prof.analysis.aggregate import ContextSum, ContextTree, on_host, selected_sums
-from deepseek_prof.analysis.groups import group_layers, is_operator
+from deepseek_prof.analysis.groups import is_operator
 from deepseek_prof.trace.run import Condition, Run
 
 
@@ -27,7 +27,6 @@ class Facets:
 
     spans: int
     """Without the steps' own spans; with those that ``--max-size`` removed, where the query can be asked of them."""
-    events: int
     self_ns: int
     types: tuple[FacetValue, ...]
     """Operators only; the largest first."""
@@ -35,12 +34,20 @@ class Facets:
     ranks: tuple[FacetValue, ...]
     threads: tuple[FacetValue, ...]
     """By thread id, of all processes."""
-    layers: tuple[FacetValue, ...]
-    """Time with sub-layers, as a fraction of ``self_ns``; in no order."""
 
 
-def facets(run: Run, condition: Condition | None = None, events: Condition | None = None) -> Facets:
-    """The facets of what ``condition`` selects of the spans and ``events`` of the log (None: all).
+def count_events(run: Run, condition: Condition | None = None) -> int:
+    """How many log events ``condition``, made for ``Table.LOGS``, selects (None: all).
+
+    Raises:
+        RunDamagedError: a file of the run is damaged.
+    """
+    where, params = ("TRUE", ()) if condition is None else (condition.sql, condition.params)
+    return int(run.rows(f"SELECT count(*) FROM logs WHERE {where}", params)[0][0])
+
+
+def facets(run: Run, condition: Condition | None = None) -> Facets:
+    """The facets of the spans that ``condition`` selects (None: all).
 
     Raises:
         RunDamagedError: a file of the run is damaged.
@@ -49,20 +56,13 @@ def facets(run: Run, condition: Condition | None = None, events: Condition | Non
     everything = on_host(selected_sums(run, tree))
     chosen = everything if condition is None else selected_sums(run, tree, condition)
     host = on_host(chosen)
-    self_ns = sum(each.self_ns for each in host)
-    layers = group_layers(host, tree)
-    where, params = ("TRUE", ()) if events is None else (events.sql, events.params)
     return Facets(
         spans=sum(each.count for each in chosen),
-        events=run.rows(f"SELECT count(*) FROM logs WHERE {where}", params)[0][0],
-        self_ns=self_ns,
+        self_ns=sum(each.self_ns for each in host),
         types=_values(everything, host, lambda each: each.node.type if is_operator(each.node) else None),
         phases=_values(everything, host, lambda each: each.node.phase),
         ranks=_values(everything, host, lambda each: str(each.rank)),
         threads=_values(everything, host, lambda each: str(each.tid)),
-        layers=tuple(
-            FacetValue(name, group.total_ns, group.total_ns / (self_ns or 1)) for name, group in layers.items()
-        ),
     )
 
 

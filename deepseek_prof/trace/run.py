@@ -54,6 +54,8 @@ class Run:
         self.path = path
         self.info = info
         self.connection = connection
+        self.has_totals = False
+        """Whether the table ``context_totals`` is there: see ``analysis.aggregate.keep_totals``."""
         self._kept: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] = {}
 
     @classmethod
@@ -143,7 +145,9 @@ class Run:
 
     def cursor(self) -> Run:
         """The same run for another thread: a connection of its own to the same views. Close it before this one."""
-        return Run(self.path, self.info, self.connection.cursor())
+        other = Run(self.path, self.info, self.connection.cursor())
+        other.has_totals = self.has_totals
+        return other
 
     def close(self) -> None:
         """Close the connection; the run cannot be read afterwards."""

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from deepseek_prof.analysis.operator_calls import TREND_BINS, Spread, operator_spreads
 from deepseek_prof.analysis.results import TopRow, TopTable
 from deepseek_prof.analysis.top import top
+from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.text import clean, count, duration, percent
 from deepseek_prof.trace.run import Run
-from deepseek_prof.tui.data import Selection
+from deepseek_prof.tui.charts import sparkline
+from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.palette import type_colour
 from deepseek_prof.tui.pane import Pane
+from deepseek_prof.tui.query_edit import with_values
+from deepseek_prof.tui.screens.operator import OperatorScreen, ToCall, ToLayer
 from deepseek_prof.tui.widgets.paged_table import Column, PagedTable, Row
 
 _COLUMNS = (
     Column("operator", align="left", key="name", min_width=24),
-    Column("type", 12, "left", drop=1, key="type"),
+    Column("type", 11, "left", drop=2, key="type"),
     Column("self", 9, key="self"),
-    Column("share", 7, key="share"),
-    Column("total", 9, key="total"),
-    Column("count", 11, drop=3, key="count"),
+    Column("share", 6),
+    Column("total", 9, drop=1, key="total"),
+    Column("count", 10, drop=3, key="count"),
     Column("mean", 9, drop=4, key="mean"),
+    Column("p99", 9, drop=5, key="p99"),
+    Column("trend", TREND_BINS, "left", drop=6),
 )
-_KEYS = {
+_KEYS: dict[str, Callable[[TopRow], Any]] = {
     "self": lambda row: -row.self_ns,
-    "share": lambda row: -row.self_ns,
     "total": lambda row: -row.total_ns,
     "count": lambda row: -row.count,
     "mean": lambda row: -row.self_ns / (row.count or 1),
@@ -38,14 +45,17 @@ _KEYS = {
 
 
 class Operators(Pane[TopTable]):
-    """A table of ``top --by op``."""
+    """A table of ``top --by op``; the 99th percentile of the calls' self time and the trend come a moment later."""
 
     name_of = "operators"
     title = "Operators"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "sort", "Sort")]
 
-    _sort = "self"
-    _rows: tuple[TopRow, ...] = ()
+    def __init__(self, session: RunSession) -> None:
+        super().__init__(session)
+        self._sort = "self"
+        self._rows: tuple[TopRow, ...] = ()
+        self._spreads: dict[str, Spread] = {}
 
     def compose(self) -> ComposeResult:
         """The table."""
@@ -58,6 +68,16 @@ class Operators(Pane[TopTable]):
     def draw(self, found: TopTable, selection: Selection) -> None:
         """Sorted as chosen."""
         self._rows = found.rows
+        self._spreads = {}
+        self._fill()
+        self.run_worker(self._load_spreads(selection), exclusive=True, group="spreads")
+
+    async def _load_spreads(self, selection: Selection) -> None:
+        try:
+            self._spreads = await self.session.ask(lambda run: operator_spreads(run, selection.condition), later=True)
+        except DeepseekProfError as error:
+            self.post_message(self.Failed(error))
+            return
         self._fill()
 
     def command(self, selection: Selection) -> tuple[str, ...]:
@@ -68,10 +88,16 @@ class Operators(Pane[TopTable]):
     def _fill(self) -> None:
         table = self.query_one(PagedTable)
         table.sorted_by = self._sort
-        self._rows = tuple(sorted(self._rows, key=_KEYS[self._sort]))
+        key = self._p99 if self._sort == "p99" else _KEYS[self._sort]
+        self._rows = tuple(sorted(self._rows, key=key))
         table.show_rows([self._cells(row) for row in self._rows])
 
+    def _p99(self, row: TopRow) -> int:
+        spread = self._spreads.get(row.name)
+        return -spread.p99_ns if spread else 0
+
     def _cells(self, row: TopRow) -> Row:
+        spread = self._spreads.get(row.name)
         colour = Style(color=type_colour(row.type, dark=self.app.current_theme.dark))
         return (
             (clean(row.name), colour),
@@ -81,15 +107,36 @@ class Operators(Pane[TopTable]):
             duration(row.total_ns),
             count(row.count),
             duration(row.self_ns / (row.count or 1)),
+            duration(spread.p99_ns) if spread else "…",
+            sparkline(spread.trend, TREND_BINS, floor=0.0) if spread else "",
         )
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        keys = [column.key for column in _COLUMNS if column.key not in ("name", "type")]
-        self._sort = keys[(keys.index(self._sort) + 1) % len(keys)] if self._sort in keys else keys[0]
+        keys = [column.key for column in _COLUMNS if column.key]
+        self._sort = keys[(keys.index(self._sort) + 1) % len(keys)]
         self._fill()
 
     def on_paged_table_header_clicked(self, event: PagedTable.HeaderClicked) -> None:
         """Sort by that column."""
+        event.stop()
         self._sort = event.key
         self._fill()
+
+    def on_paged_table_chosen(self, event: PagedTable.Chosen) -> None:
+        """Open the operator."""
+        event.stop()
+        if self.selection is not None and event.row < len(self._rows):
+            self.open_operator(self._rows[event.row].name)
+
+    def open_operator(self, name: str) -> None:
+        """The layers that call an operator, its shapes, its slowest calls."""
+        if self.selection is not None:
+            self.app.push_screen(OperatorScreen(self.session, self.selection, name), self._leave)
+
+    def _leave(self, to: ToLayer | ToCall | None) -> None:
+        if isinstance(to, ToCall):
+            self.post_message(self.ShowCall(to.call.start_ns, to.call.dur_ns, to.call.step))
+        elif isinstance(to, ToLayer) and self.selection is not None:
+            query = with_values(self.selection.query, "op", [to.operator])
+            self.post_message(self.Filter(with_values(query, "layer", [to.layer])))

@@ -1,0 +1,213 @@
+"""Overview: what bounds the run, its steps, phases, findings with what to do, memory, losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.events import Resize
+from textual.widgets import Static
+
+from deepseek_prof.analysis.findings import Finding, find
+from deepseek_prof.analysis.overview import Overview as Figures
+from deepseek_prof.analysis.overview import overview
+from deepseek_prof.analysis.series import Series, counters, metrics
+from deepseek_prof.analysis.steps import percentile
+from deepseek_prof.analysis.summary import Summary
+from deepseek_prof.errors import DeepseekProfError
+from deepseek_prof.text import clean, duration, percent, size
+from deepseek_prof.trace.run import Run
+from deepseek_prof.tui.charts import bar, histogram, sparkline
+from deepseek_prof.tui.data import RunSession, Selection
+from deepseek_prof.tui.palette import phase_colour
+from deepseek_prof.tui.pane import Pane
+
+_WIDE = 110
+_HISTOGRAM_ROWS = 5
+_SEVERITY = {"high": "bold red", "medium": "bold yellow", "low": "bold"}
+
+
+@dataclass(frozen=True)
+class _Slow:
+    """What may come a moment after the rest."""
+
+    findings: tuple[Finding, ...]
+    counters: tuple[Series, ...]
+    metrics: tuple[Series, ...]
+
+
+class Overview(Pane[Figures]):
+    """Sections of text, side by side where there is room."""
+
+    name_of = "overview"
+    title = "Overview"
+    DEFAULT_CSS = """
+    Overview VerticalScroll { padding: 0 1; scrollbar-size-vertical: 1; }
+    Overview.wide VerticalScroll { layout: grid; grid-size: 2; grid-gutter: 0 3; grid-rows: auto; }
+    Overview Static { height: auto; margin: 0 0 1 0; }
+    Overview.wide #verdict { column-span: 2; }
+    """
+
+    def __init__(self, session: RunSession) -> None:
+        super().__init__(session)
+        self._figures: Figures | None = None
+        self._slow: _Slow | None = None
+
+    def compose(self) -> ComposeResult:
+        """The sections."""
+        with VerticalScroll():
+            for name in ("verdict", "steps", "phases", "findings", "spread", "counters"):
+                yield Static("", id=name)
+
+    def read(self, run: Run, selection: Selection) -> Figures:
+        """All but what :meth:`_load_slow` reads."""
+        return overview(run, selection.condition)
+
+    def draw(self, found: Figures, selection: Selection) -> None:
+        """All sections; findings a moment later."""
+        self._figures = found
+        self._redraw()
+        if found.summary is not None:
+            self.run_worker(self._load_slow(found.summary), exclusive=True, group="slow")
+
+    async def _load_slow(self, summary: Summary) -> None:
+        def read(run: Run) -> _Slow:
+            return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
+
+        try:
+            self._slow = await self.session.ask(read, later=True)
+        except DeepseekProfError as error:
+            self.post_message(self.Failed(error))
+            return
+        self._redraw()
+
+    def on_resize(self, event: Resize) -> None:
+        """Charts are as wide as there is room."""
+        self.set_class(event.size.width >= _WIDE, "wide")
+        self._redraw()
+
+    def _redraw(self) -> None:
+        if self._figures is None:
+            return
+        width = (self.size.width - 5) // 2 if self.has_class("wide") else self.size.width - 3
+        width = max(20, width)
+        self._put("verdict", _verdict(self._figures))
+        self._put("steps", _steps(self._figures, width))
+        self._put("phases", self._phases(self._figures, width))
+        self._put("spread", _spread(self._figures, width))
+        self._put("findings", _findings(self._figures, self._slow))
+        self._put("counters", _series(self._slow, width))
+
+    def _put(self, name: str, text: Text) -> None:
+        section = self.query_one(f"#{name}", Static)
+        section.update(text)
+        section.display = bool(text.plain)
+
+    def _phases(self, figures: Figures, width: int) -> Text:
+        if not figures.phases:
+            return Text()
+        text = _heading("Phases")
+        dark = self.app.current_theme.dark
+        for each in figures.phases:
+            line = f"\n{each.phase:<10}{duration(each.ns):>10}{percent(each.share):>8}  "
+            text.append(line)
+            text.append(bar(each.share, max(5, width - len(line))), phase_colour(each.phase, dark=dark))
+        return text
+
+
+def _heading(title: str, note: str = "") -> Text:
+    return Text.assemble((title, "bold underline"), (f"  {note}" if note else "", "dim"))
+
+
+def _verdict(figures: Figures) -> Text:
+    verdict = figures.verdict
+    if verdict is None:
+        share = figures.self_ns / (figures.whole_ns or 1)
+        return Text.assemble(
+            ("Selected: ", "bold"), f"{duration(figures.self_ns)} of self time, {percent(share)} of the run's."
+        )
+    return Text.assemble(
+        (clean(verdict.headline, 400), "bold"),
+        ("\nWhy   ", "dim"),
+        clean(verdict.why, 400),
+        ("\nNext  ", "dim"),
+        clean(verdict.next, 400),
+    )
+
+
+def _steps(figures: Figures, width: int) -> Text:
+    values = figures.steps.values
+    if not values:
+        nothing = figures.summary is not None and figures.summary.span_count
+        return _heading("Steps", "none finished yet, or a program without optimizer steps") if nothing else Text()
+    ordered = sorted(round(value) for value in values)
+    whole = figures.summary is not None
+    text = _heading("Steps" if whole else "Selected self time by step", f"{len(values):,} from first to last")
+    text.append(f"\n{sparkline(values, width, floor=0.0)}", "cyan")
+    text.append(
+        f"\nmedian {duration(percentile(ordered, 0.5))} · p99 {duration(percentile(ordered, 0.99))} · "
+        f"longest {duration(ordered[-1])}"
+    )
+    stats = figures.stats
+    if stats is not None:
+        text.append(f" (step {stats.slowest}) · {stats.per_second:.3g} a second" if stats.per_second else "")
+        if stats.warmup:
+            text.append(f" · warm-up {stats.warmup}")
+    return text
+
+
+def _spread(figures: Figures, width: int) -> Text:
+    """The histogram of the steps."""
+    values = figures.steps.values
+    if len(values) < _HISTOGRAM_ROWS:
+        return Text()
+    text = _heading("How long steps take")
+    classes = histogram(values, _HISTOGRAM_ROWS)
+    most = max((number for _, _, number in classes), default=0) or 1
+    for low, high, number in classes:
+        line = f"\n{duration(low):>8} –{duration(high):>8} {number:>8,} "
+        text.append(line, "dim")
+        text.append(bar(number / most, max(4, width - len(line))), "cyan")
+    return text
+
+
+def _findings(figures: Figures, slow: _Slow | None) -> Text:
+    if figures.summary is None:
+        return Text()
+    if slow is None:
+        return _heading("Findings", "being looked for …")
+    if not slow.findings:
+        return _heading("Findings", "none") if figures.summary.span_count else Text()
+    text = _heading("Findings", f"{len(slow.findings)}, the largest first")
+    for each in slow.findings:
+        gain = f" · {each.gain_low * 100:.0f}–{each.gain_high * 100:.0f} % of the step" if each.gain_high else ""
+        text.append(f"\n● {each.severity}", _SEVERITY[each.severity])
+        text.append(f"{gain}  {clean(each.title, 300)}")
+        text.append(f"\n  do: {clean(each.advice, 400)}", "italic")
+    return text
+
+
+def _series(slow: _Slow | None, width: int) -> Text:
+    if slow is None or not (slow.counters or slow.metrics):
+        return Text()
+    text = Text()
+    for title, found in (("Machine", slow.counters), ("Losses and metrics", slow.metrics)):
+        if not found:
+            continue
+        text.append_text(_heading(title) if not text.plain else Text.assemble("\n\n", _heading(title)))
+        label_width = min(28, max(len(clean(each.name, 28)) for each in found))
+        for each in found:
+            figures = f"{_value(each.last, each.unit)}, most {_value(max(each.values), each.unit)}"
+            text.append(f"\n{clean(each.name, label_width):<{label_width}} {figures:<26} ")
+            text.append(sparkline(each.values, max(4, width - label_width - 28)), "cyan")
+    return text
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return size(value)
+    if unit == "percent":
+        return f"{value:.0f} %"
+    return duration(value) if unit == "ns" else f"{value:.4g}"

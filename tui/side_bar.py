@@ -1,0 +1,87 @@
+"""What stands beside the panes: facets above, the layer tree below; and the count of what is selected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+
+from deepseek_prof.analysis.facets import Facets, count_events, facets
+from deepseek_prof.analysis.layer_tree import LayerNode, layer_tree
+from deepseek_prof.errors import DeepseekProfError
+from deepseek_prof.trace.run import Run
+from deepseek_prof.tui.data import RunSession, Selection
+from deepseek_prof.tui.facet_panel import FacetPanel
+from deepseek_prof.tui.layer_browser import LayerBrowser
+from deepseek_prof.tui.query_edit import toggled, with_globs
+
+
+class SideBar(Vertical):
+    """Facets and layers of the selection. It reads also while it is hidden: what is selected is counted here."""
+
+    DEFAULT_CSS = """
+    SideBar { width: 34; border-right: vkey $panel; }
+    SideBar FacetPanel { height: 60%; }
+    SideBar LayerBrowser { height: 40%; }
+    """
+
+    @dataclass
+    class Filter(Message):
+        """A facet or a layer was chosen: this is to become the query of all panes."""
+
+        query: str
+
+    @dataclass
+    class Counted(Message):
+        """How much is selected."""
+
+        spans: int
+        events: int
+
+    @dataclass
+    class Failed(Message):
+        """The run cannot be read any more."""
+
+        error: DeepseekProfError
+
+    def __init__(self) -> None:
+        super().__init__(id="side")
+        self._selection = Selection()
+
+    def compose(self) -> ComposeResult:
+        """Facets over layers."""
+        yield FacetPanel()
+        yield LayerBrowser()
+
+    def show(self, session: RunSession, selection: Selection) -> None:
+        """Count and show ``selection``."""
+        self._selection = selection
+        self.run_worker(self._load(session, selection), exclusive=True)
+
+    async def _load(self, session: RunSession, selection: Selection) -> None:
+        def read(run: Run) -> tuple[Facets, tuple[LayerNode, ...]]:
+            # Bytes are not shown here, and the layers' condition is the facets': the second answer costs little.
+            return facets(run, selection.condition), layer_tree(run, selection.condition, with_bytes=False)
+
+        try:
+            found, layers = await session.ask(read)
+            self.query_one(FacetPanel).show(found, selection.query)
+            self.query_one(LayerBrowser).show(layers)
+            self.post_message(self.Counted(found.spans, 0))
+            events = await session.ask(lambda run: count_events(run, selection.events), later=True)
+            self.post_message(self.Counted(found.spans, events))
+        except DeepseekProfError as error:
+            self.post_message(self.Failed(error))
+
+    @on(FacetPanel.Toggled)
+    def _toggled(self, event: FacetPanel.Toggled) -> None:
+        event.stop()
+        self.post_message(self.Filter(toggled(self._selection.query, event.field, event.value)))
+
+    @on(LayerBrowser.Picked)
+    def _picked(self, event: LayerBrowser.Picked) -> None:
+        event.stop()
+        self.post_message(self.Filter(with_globs(self._selection.query, "layer", event.globs)))
