@@ -21,6 +21,11 @@ class Selection:
     condition: Condition | None = None
     query: str = ""
 
+    def empty(self, run: Run) -> UsageError:
+        """The error of an exporter that finds nothing selected."""
+        found = f"no span matches {self.query!r}" if self.query else "it holds no spans"
+        return UsageError(f"There is nothing to export of {run.name}: {found}.")
+
 
 class Exporter(Protocol):
     """A format. Registered as an entry point, whose name is what ``deepseek-prof export`` takes."""
@@ -32,6 +37,9 @@ class Exporter(Protocol):
 
     def write(self, run: Run, selection: Selection, file: BinaryIO) -> None:
         """Write what is selected of ``run``; memory stays bounded, whatever the run's size.
+
+        Uncompressed: ``deepseek-prof export`` compresses what goes to a file whose name ends in ``.gz``. ``file`` may
+        be a pipe, which can neither seek nor tell.
 
         Raises:
             UsageError: the run, or what is selected of it, has nothing that this format can hold.

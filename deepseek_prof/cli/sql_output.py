@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from deepseek_prof.errors import OutputError
+from deepseek_prof.exporters.parquet import ArrowSink
 from deepseek_prof.narration import printable
 from deepseek_prof.text import clean, csv_cell, shortened
 from deepseek_prof.trace.statement import Column, Statement
@@ -96,7 +97,7 @@ def write_parquet(statement: Statement, to: Destination) -> None:
     import pyarrow.parquet as pq
 
     reader = statement.arrow()
-    with pq.ParquetWriter(_Sink(to.binary), reader.schema, compression="zstd") as writer:
+    with pq.ParquetWriter(ArrowSink(to.binary), reader.schema, compression="zstd") as writer:
         for batch in reader:
             writer.write_batch(batch)
 
@@ -223,31 +224,3 @@ def _plain(value: object) -> Any:
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     return str(value)
-
-
-class _Sink:
-    """A binary file for Arrow, which asks for the place in it: a pipe has none to tell."""
-
-    closed = False
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._place = 0
-
-    def write(self, data: Any) -> int:
-        """Write all of ``data``."""
-        self._file.write(data)
-        self._place += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        """How many bytes were written."""
-        return self._place
-
-    def flush(self) -> None:
-        """Pass on what is buffered."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """The file is closed by who opened it."""
-        self.flush()
