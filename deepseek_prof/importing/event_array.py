@@ -34,14 +34,19 @@ class EventArray:
     Args:
         source: the file's bytes.
 
-    After :meth:`batches`: ``metadata`` holds the file's other top-level keys, ``cut_off`` says what the file lacks at
-    its end (None: nothing).
+    ``metadata`` holds the file's other top-level keys, those behind the events from the end of :meth:`batches` on; then
+    ``cut_off`` says what the file lacks at its end (None: nothing).
+
+    Raises:
+        TraceFileError: the file is no trace, or cannot be read.
     """
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
         self.metadata: dict[str, Any] = {}
         self.cut_off: str | None = None
+        self._chunks = iter(source)
+        self._opened = self._open(self._chunks)
 
     def batches(
         self, parse: Callable[[bytes], Parsed | None], parse_elements: Callable[[list[bytes]], Parsed]
@@ -55,8 +60,8 @@ class EventArray:
         Raises:
             TraceFileError: the file is no trace, or cannot be read.
         """
-        chunks = iter(self._source)
-        data, in_object = self._open(chunks)
+        chunks = self._chunks
+        data, in_object = self._opened
         tail: bytes | None = None
         wanted = 0
         for chunk in chunks:

@@ -17,6 +17,7 @@ from deepseek_prof.importing.event_array import EventArray
 from deepseek_prof.importing.event_table import Columns, EventTable, Int64s
 from deepseek_prof.importing.host_spans import HostSpans, TraceProcess
 from deepseek_prof.importing.identities import process_number, rank_of, thread_number
+from deepseek_prof.importing.own_trace import OWN_KEY, OwnTrace
 from deepseek_prof.importing.run_writer import RunWriter
 from deepseek_prof.importing.step_frames import no_steps
 from deepseek_prof.importing.trace_event import TraceEvent, parse_event, parse_events, parse_times_ns
@@ -95,7 +96,18 @@ def import_traces(
         processes: list[dict[str, Any]] = []
         steps = 0
         for index, path in enumerate(traces):
-            table, array = _read(path, progress)
+            source = ByteSource(path)
+            array = EventArray(source)
+            if OWN_KEY in array.metadata:
+                if ranks:
+                    raise UsageError(f"{path} was exported by deepseek-prof and tells its ranks: leave --rank out.")
+                own = OwnTrace(array, path)
+                own.read(writer, progress)
+                processes += own.processes()
+                steps += own.step_count
+                files.append(_own_file(path, own, array))
+                continue
+            table = _read(source, array, progress)
             rank, warnings = ranks[index] if ranks else rank_of(array.metadata, path), _warnings(path, table, array)
             if rank is None:
                 rank = min(set(range(index + 1)) - {file.rank for file in files})
@@ -124,9 +136,12 @@ def import_traces(
     return ImportResult(run_dir, tuple(files), steps)
 
 
-def _read(path: Path, progress: Progress) -> tuple[EventTable, EventArray]:
-    source = ByteSource(path)
-    array = EventArray(source)
+def _own_file(path: Path, own: OwnTrace, array: EventArray) -> ImportedFile:
+    warnings = _read_warnings(path, own.events, own.malformed, array)
+    return ImportedFile(path, min(own.spans)[0], own.events, sum(own.spans.values()), own.device_spans, tuple(warnings))
+
+
+def _read(source: ByteSource, array: EventArray, progress: Progress) -> EventTable:
     table = EventTable()
 
     def parse(text: bytes) -> tuple[list[TraceEvent], bytes] | None:
@@ -147,19 +162,24 @@ def _read(path: Path, progress: Progress) -> tuple[EventTable, EventArray]:
     for events, text in array.batches(parse, parse_elements):
         table.add(events, partial(parse_times_ns, text))
         done = min(1.0, source.read_bytes / max(1, source.size_bytes))  # a pipe has no size
-        progress(f"{path.name}: {done * 100:.0f} % read, {table.events:,} events")
-    return table, array
+        progress(f"{source.path.name}: {done * 100:.0f} % read, {table.events:,} events")
+    return table
 
 
 def _warnings(path: Path, table: EventTable, array: EventArray) -> list[str]:
     unpaired = table.close()
-    found = []
-    if array.cut_off is not None:
-        found.append(f"{path.name} is cut off: {array.cut_off}. What is whole was kept: {table.events:,} events")
-    if table.malformed:
-        found.append(f"{path.name}: {table.malformed:,} events are not as the format wants them and were left out")
+    found = _read_warnings(path, table.events, table.malformed, array)
     if unpaired:
         found.append(f"{path.name}: {unpaired:,} begin or end events have no counterpart and were left out")
+    return found
+
+
+def _read_warnings(path: Path, events: int, malformed: int, array: EventArray) -> list[str]:
+    found = []
+    if array.cut_off is not None:
+        found.append(f"{path.name} is cut off: {array.cut_off}. What is whole was kept: {events:,} events")
+    if malformed:
+        found.append(f"{path.name}: {malformed:,} events are not as the format wants them and were left out")
     return found
 
 
