@@ -20,6 +20,9 @@ namespace deepseek_prof {
 
 constexpr uint64_t kMaxForwardThreads = 8192;
 
+// What PyTorch calls us for: what is not registered costs nothing, unlike a callback that returns at once.
+enum class Callbacks { kNone, kScopes, kOperators };
+
 struct Recorder {
   ContextTree tree;
   Settings settings;
@@ -29,10 +32,10 @@ struct Recorder {
   std::atomic<uint64_t> generation{0};   // 0: not recording; raised by start, stop and fork
   uint64_t latest = 0;                   // the generation of the present recording, or of the last one
   std::atomic<bool> directory_made{false};
-  std::atomic<bool> operators_on{false};
   std::atomic<bool> layers_on{false};
   std::atomic<SequenceTable*> sequences[kMaxForwardThreads] = {};
-  at::CallbackHandle operator_callback = 0, scope_callback = 0;
+  Callbacks callbacks = Callbacks::kNone;
+  at::CallbackHandle callback_handle = 0;
   bool calibrating = false;
   Phase default_phase = kOther;
   StepClock steps;
@@ -58,8 +61,7 @@ ThreadState* make_thread();
 // Points the thread's segments at the present recording: once per thread and recording.
 void adopt(Recorder& r, ThreadState* thread, uint64_t generation);
 void end_step(Recorder& r, uint64_t key, uint64_t end_ns);
-// Adds or removes the operator callback: what is not there costs nothing, unlike a callback that returns at once.
-void set_operators(Recorder& r, bool on);
+void set_callbacks(Recorder& r, Callbacks callbacks);
 std::unique_ptr<at::ObserverContext> on_operator(const at::RecordFunction& fn);
 void on_end(const at::RecordFunction& fn, at::ObserverContext*);
 

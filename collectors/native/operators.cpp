@@ -118,8 +118,9 @@ uint32_t layer_of_evaluated_node(Recorder& r, std::string_view name) {
 std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool signatures) {
   Recorder& r = recorder();
   ThreadState* thread = this_thread();
+  // Two callbacks are registered for a moment while one takes the other's place.
+  if (__builtin_expect(!thread->frames.empty() && thread->frames.back().key == &fn, 0)) return nullptr;
   const char* name = fn.name();
-  const size_t size = std::strlen(name);
   const at::RecordScope scope = fn.scope();
   uint32_t parent = 0, layer = 0;
   Phase phase = r.default_phase;
@@ -134,8 +135,8 @@ std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool
     if (thread->frames.empty() || thread->frames.back().kind != kAutograd) {
       if (const uint32_t owner = layer_of_node(r, fn.forwardThreadId(), sequence)) parent = layer = owner;
     }
-  } else if (size > kEvaluate.size() && name[4] == 'g' && std::memcmp(name, kEvaluate.data(), kEvaluate.size()) == 0) {
-    if (const uint32_t owner = layer_of_evaluated_node(r, std::string_view(name, size))) parent = layer = owner;
+  } else if (name[0] == 'a' && name[1] == 'u' && std::strncmp(name, kEvaluate.data(), kEvaluate.size()) == 0) {
+    if (const uint32_t owner = layer_of_evaluated_node(r, name)) parent = layer = owner;
   } else if (sequence >= 0 && scope == at::RecordScope::FUNCTION) {
     if (__builtin_expect(thread->sequences == nullptr, 0)) {
       thread->sequences = new SequenceTable;
@@ -143,21 +144,23 @@ std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& fn, bool
       if (id < kMaxForwardThreads) r.sequences[id].store(thread->sequences, std::memory_order_release);
     }
     thread->sequences->put(static_cast<uint64_t>(sequence), layer);
-  } else if (scope == at::RecordScope::FUNCTION && std::strncmp(name, "profiler::_record_function", 26) == 0) {
+  } else if (scope == at::RecordScope::FUNCTION && name[0] == 'p' && std::strncmp(name, "profiler::_record_function", 26) == 0) {
     return nullptr;  // the operators by which record_function opens its scope: the scope itself is recorded
   }
-  const uint64_t traits = static_cast<uint64_t>(scope) | (sequence >= 0 ? kGradEnabled : 0) | static_cast<uint64_t>(phase) << 9;
-  const uint64_t key = mix(hash_text(name, size), static_cast<uint64_t>(parent) << 16 | traits) | 1;
-  const ContextCache::Slot* known = thread->cache.find(key);
+  const uint64_t place = static_cast<uint64_t>(parent) << 16 | static_cast<uint64_t>(scope) |
+                         (sequence >= 0 ? kGradEnabled : 0) | static_cast<uint64_t>(phase) << 9;
+  const ContextCache::Slot* known = thread->cache.find(place, name);
   ContextCache::Slot fresh;
   if (__builtin_expect(known == nullptr, 0)) {
-    const uint32_t context = make_context(r, parent, phase, scope, sequence >= 0, std::string_view(name, size));
-    const Node& node = r.tree[context];
-    fresh = {key, context, 0, node.phase, node.kind, node.ends_step};
-    thread->cache.insert(fresh);
+    fresh.context = make_context(r, parent, phase, scope, sequence >= 0, name);
+    const Node& node = r.tree[fresh.context];
+    fresh.phase = node.phase;
+    fresh.kind = node.kind;
+    fresh.ends_step = node.ends_step;
+    thread->cache.insert(place, name, fresh);
     known = &fresh;
   }
-  const uint32_t signature = signatures ? r.tree.signature(signature_of(fn)) : 0;
+  const uint32_t signature = signatures && scope != at::RecordScope::USER_SCOPE ? r.tree.signature(signature_of(fn)) : 0;
   push(thread, &fn, known->context, layer, known->phase, known->kind, signature, false, known->ends_step);
   return nullptr;
 }
@@ -186,17 +189,21 @@ void on_end(const at::RecordFunction& fn, at::ObserverContext*) {
   }
 }
 
-void set_operators(Recorder& r, bool on) {
-  if (on == r.operators_on.load()) return;
-  r.operators_on.store(on);
-  if (!on) {
-    at::removeCallback(r.operator_callback);
-    return;
+void set_callbacks(Recorder& r, Callbacks callbacks) {
+  if (callbacks == r.callbacks) return;
+  const at::CallbackHandle before = r.callback_handle;
+  if (callbacks == Callbacks::kScopes) {
+    r.callback_handle =
+        at::addGlobalCallback(at::RecordFunctionCallback(on_operator, on_end).scopes({at::RecordScope::USER_SCOPE}));
+  } else if (callbacks == Callbacks::kOperators) {
+    // One callback for all scopes: PyTorch goes through the list of callbacks at every node of the backward pass.
+    r.callback_handle = at::addGlobalCallback(
+        at::RecordFunctionCallback(r.settings.signatures ? on_operator_with_inputs : on_operator, on_end)
+            .needsInputs(r.settings.signatures)
+            .scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION, at::RecordScope::USER_SCOPE}));
   }
-  r.operator_callback = at::addGlobalCallback(
-      at::RecordFunctionCallback(r.settings.signatures ? on_operator_with_inputs : on_operator, on_end)
-          .needsInputs(r.settings.signatures)
-          .scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
+  if (r.callbacks != Callbacks::kNone) at::removeCallback(before);
+  r.callbacks = callbacks;
 }
 
 double calibrate(double in_situ_factor) {
@@ -222,20 +229,20 @@ double calibrate(double in_situ_factor) {
     return static_cast<double>(spent_ns) / kOperators;
   };
   const uint64_t events = thread->events.load();
-  const bool was_on = r.operators_on.load();
+  const Callbacks before = r.callbacks;
   std::vector<double> costs;
   r.calibrating = true;
   for (int round = 0; round < kRounds; ++round) {
     const auto position = thread->segments.redirect(scratch.data(), scratch.size());
-    set_operators(r, false);
+    set_callbacks(r, Callbacks::kNone);
     const double bare = loop();
-    set_operators(r, true);
+    set_callbacks(r, Callbacks::kOperators);
     const double recorded = loop();
     thread->segments.restore(position);
     costs.push_back(recorded - bare + static_cast<double>(sink & 0));
   }
   r.calibrating = false;
-  set_operators(r, was_on);
+  set_callbacks(r, before);
   thread->events.store(events);
   std::sort(costs.begin(), costs.end());
   return std::max(costs[kRounds / 2], 0.0) * in_situ_factor;

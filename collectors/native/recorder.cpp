@@ -55,7 +55,7 @@ Statistics totals(Recorder& r) {
 }
 
 void apply_mode(Recorder& r, RecordMode mode) {
-  set_operators(r, mode.operators && r.settings.operators);
+  set_callbacks(r, mode.operators && r.settings.operators ? Callbacks::kOperators : Callbacks::kScopes);
   r.layers_on.store(mode.layers);
 }
 
@@ -135,17 +135,14 @@ void start(const std::string& directory, const std::string& process_json, const 
   r.settings = settings;
   begin(r, directory, process_json);
   make_directory(r);
-  r.scope_callback = at::addGlobalCallback(
-      at::RecordFunctionCallback(on_operator, on_end).scopes({at::RecordScope::USER_SCOPE}));
   apply_mode(r, r.steps.initial_mode(settings));
 }
 
 void stop() {
   Recorder& r = recorder();
   if (r.generation.load() == 0) return;
-  set_operators(r, false);
+  set_callbacks(r, Callbacks::kNone);
   r.layers_on.store(false);
-  at::removeCallback(r.scope_callback);
   const std::lock_guard<std::mutex> lock(r.mutex);
   r.steps.flush([&](uint64_t start_ns, uint64_t dur_ns) {
     r.step_segments.append(start_ns, dur_ns, dur_ns, 0, 0, start_ns + dur_ns);

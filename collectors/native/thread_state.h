@@ -6,7 +6,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "clock.h"
@@ -28,62 +31,78 @@ struct Frame {
   bool ends_step;    // an Optimizer.step scope
 };
 
-// From a 64-bit key of a path to its context and what a frame needs of it. Keys are well-mixed hashes, 0 is never one.
+// From a place (the parent's context and what else decides, see operators.cpp) and an operator's name to the context and
+// what a frame needs of it.
 //
-// Slots lie in the order in which the program first met them, and each remembers which followed it last time. Programs
-// repeat themselves, so the next slot is nearly always the remembered one, next to this one in memory and prefetched; a
-// hash table alone missed the second-level cache at every operator, two thirds of the time of `on_start`.
+// Programs repeat themselves: what was found is written down, and is what the cache expects when the program comes by
+// again. The expected slot is recognised by its text, a third of the cost of hashing it, and is prefetched; a hash table
+// alone missed the second-level cache at every operator, two thirds of the time of `on_start`.
 class ContextCache {
  public:
   struct Slot {
-    uint64_t key = 0;
+    uint64_t place = 0;
+    const char* name = "";  // one copy for all slots of this name: few enough to stay in the first-level cache
     uint32_t context = 0;
-    uint32_t next = 0;
+    uint32_t seen = 0;      // where in the history the expectation last failed and this was found
     Phase phase = kOther;
     Kind kind = kOp;
     bool ends_step = false;
+    bool is(uint64_t other_place, const char* other_name) const {
+      return place == other_place && std::strcmp(name, other_name) == 0;
+    }
   };
-  ContextCache() : index_(1024) {
+  ContextCache() : index_(1024), history_(kHistory) {
     slots_.reserve(4096);
-    slots_.emplace_back();  // the one before the first
+    slots_.emplace_back().place = ~0ull;  // what an empty history names; no operator matches it
   }
-  const Slot* find(uint64_t key) {
-    Slot& last = slots_[last_];
-    if (__builtin_expect(slots_[last.next].key == key, 1)) {
-      last_ = last.next;
-      return &slots_[last_];
-    }
-    for (size_t i = key & mask();; i = (i + 1) & mask()) {
-      if (index_[i] == 0) return nullptr;
-      if (slots_[index_[i]].key != key) continue;
-      last_ = last.next = index_[i];
-      return &slots_[last_];
+  const Slot* find(uint64_t place, const char* name) {
+    const uint32_t expected = history_[expected_ % kHistory];
+    if (__builtin_expect(slots_[expected].is(place, name), 1)) return found(expected);
+    for (size_t i = hash_of(place, name) & mask();; i = (i + 1) & mask()) {
+      const uint32_t number = index_[i];
+      if (number == 0) return nullptr;
+      if (!slots_[number].is(place, name)) continue;
+      expected_ = slots_[number].seen;
+      slots_[number].seen = now_;
+      return found(number);
     }
   }
-  void insert(const Slot& slot) {
+  void insert(uint64_t place, const char* name, Slot slot) {
     if (slots_.size() >= kMaxSlots) return;  // a program of endless names: its new ones take the slow path
+    slot.place = place;
+    slot.name = names_.emplace(name).first->c_str();
+    slot.seen = expected_ = now_;
     const auto number = static_cast<uint32_t>(slots_.size());
     slots_.push_back(slot);
-    slots_[last_].next = number;
-    last_ = number;
     if (slots_.size() * 2 > index_.size()) {
       index_.assign(index_.size() * 2, 0);
       for (uint32_t each = 1; each < number; ++each) enter(each);
     }
     enter(number);
+    found(number);
   }
 
  private:
   static constexpr size_t kMaxSlots = 1u << 18;
+  static constexpr uint32_t kHistory = 1u << 16;  // operators: a step of a large model
+  static uint64_t hash_of(uint64_t place, const char* name) { return mix(hash_text(name, std::strlen(name)), place); }
   size_t mask() const { return index_.size() - 1; }
   void enter(uint32_t number) {
-    size_t i = slots_[number].key & mask();
+    size_t i = hash_of(slots_[number].place, slots_[number].name) & mask();
     while (index_[i] != 0) i = (i + 1) & mask();
     index_[i] = number;
   }
+  const Slot* found(uint32_t number) {
+    history_[now_++ % kHistory] = number;
+    __builtin_prefetch(&slots_[history_[++expected_ % kHistory]]);
+    return &slots_[number];
+  }
   std::vector<Slot> slots_;
-  std::vector<uint32_t> index_;  // open addressing, 0: free
-  uint32_t last_ = 0;
+  std::vector<uint32_t> index_;    // open addressing, 0: free
+  std::vector<uint32_t> history_;  // a ring of slots in the order in which they were found
+  std::unordered_set<std::string> names_;
+  uint32_t now_ = 0;       // where the history goes on
+  uint32_t expected_ = 0;  // where in it the program is, as far as it repeats itself
 };
 
 // Sequence number -> layer for the forward operators of one thread; read by the threads that run backward.
