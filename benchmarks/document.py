@@ -22,9 +22,10 @@ add their sections.
 
 Each arm runs in a fresh process started through the command line, all arms of a round in shuffled order. A ratio is
 formed within a round; the table shows the median over rounds with a 95 % bootstrap interval. Step times are taken
-inside the program, first steps left out. `bare again` is the same program twice: its interval is the noise that every
-other ratio carries. Kineto rows are `torch.profiler` in the same invocation, at fewer events where its memory asks for
-it, and are stated per event. A verdict compares the median with the bar.
+inside the program, first steps left out: the median over blocks of 0.1 s of each block's mean, so that a burst of
+something else on the machine does not decide. `bare again` is the same program twice: its interval is the noise that
+every other ratio carries. Kineto rows are `torch.profiler` in the same invocation, at fewer events where its memory
+asks for it, and are stated per event. A verdict compares the median with the bar.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ class Querying:
         return {
             "spans": spans,
             "median_s": statistics.median(times_s),
-            "p99_s": times_s[min(len(times_s) - 1, round(0.99 * len(times_s)))],
+            "p99_s": times_s[math.ceil(0.99 * len(times_s)) - 1],
             "slowest_s": max(by_query),
             "peak_rss_bytes": found["peak_rss_bytes"],
             "logs_s": self._logs_s(session, run_dir),

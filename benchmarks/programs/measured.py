@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch.profiler
 
 RESULT_VARIABLE = "BENCHMARK_RESULT"
+BLOCK_NS = 100_000_000
+"""Steps are timed in blocks of this length: long enough for what a recorder does once in many steps, and short enough
+that most blocks miss what else the machine does."""
 PROFILED_WARM_UP_STEPS = 5
 
 
@@ -33,11 +37,12 @@ def run_steps(step: Callable[[], None], arguments: argparse.Namespace) -> None:
         session.start()
         for _ in range(PROFILED_WARM_UP_STEPS):
             step()
-    start_ns = time.perf_counter_ns()
+    ends_ns = [time.perf_counter_ns()]
     for _ in range(arguments.steps):
         step()
+        ends_ns.append(time.perf_counter_ns())
     result: dict[str, Any] = {
-        "step_s": (time.perf_counter_ns() - start_ns) / 1e9 / arguments.steps,
+        "step_s": block_median_ns(ends_ns) / 1e9,
         "steps": arguments.warm_up + arguments.steps,
     }
     if session is not None:
@@ -45,6 +50,17 @@ def run_steps(step: Callable[[], None], arguments: argparse.Namespace) -> None:
     result["peak_rss_bytes"] = peak_rss_bytes()
     result["threads"] = torch.get_num_threads()
     _write(result)
+
+
+def block_median_ns(ends_ns: Sequence[int]) -> float:
+    """Return the median over blocks of the mean step time in each, from the moments between steps."""
+    means_ns = []
+    first = 0
+    for index in range(1, len(ends_ns)):
+        if ends_ns[index] - ends_ns[first] >= BLOCK_NS or (index == len(ends_ns) - 1 and not means_ns):
+            means_ns.append((ends_ns[index] - ends_ns[first]) / (index - first))
+            first = index
+    return statistics.median(means_ns)
 
 
 def peak_rss_bytes() -> int:

@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks.document import document, merged
 from benchmarks.measurements.overhead import OPS
 from benchmarks.measurements.tiny_transformer import TINY_TRANSFORMER
+from benchmarks.programs.measured import block_median_ns
 from benchmarks.results import BenchmarkError, BenchmarkResult, MeasurementResult, Row, Sample, present, row
 from benchmarks.run import run_all
 from benchmarks.session import Arm, Session
@@ -115,6 +116,16 @@ def test_results_of_one_machine_become_one_page(tmp_path: Path) -> None:
         merged([first, replace(again, versions={"torch": "3"})])
 
 
+def test_a_burst_does_not_decide_the_time_of_a_step() -> None:
+    moments, now_ns = [0], 0
+    for step in range(1_000):
+        now_ns += 900_000_000 if step == 500 else 5_000_000
+        moments.append(now_ns)
+
+    assert block_median_ns(moments) == 5_000_000
+    assert block_median_ns([0, 3_000, 6_000]) == 3_000
+
+
 def test_json_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text(json.dumps({"schema_version": 99}), encoding="utf-8")
 
@@ -203,6 +214,8 @@ def test_quick_run_of_every_measurement_ends_well(tmp_path: Path) -> None:
         "reading",
         "querying-10m",
         "querying-100m",
+        "flame",
+        "tui",
         "importing",
     ]
     assert all(entry.rows and entry.error is None for entry in result.measurements)
