@@ -11,6 +11,7 @@ from benchmarks.measurements.long_run import LongRun
 from benchmarks.measurements.querying import QUERYING_10M, QUERYING_100M
 from benchmarks.measurements.reading import Reading
 from benchmarks.measurements.resnet18 import RESNET18
+from benchmarks.measurements.stacks import PYTHON_STACKS
 from benchmarks.measurements.start_up import StartUp
 from benchmarks.measurements.tiny_transformer import TINY_TRANSFORMER
 from benchmarks.results import Row, Sample
@@ -53,4 +54,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     QUERYING_10M,
     QUERYING_100M,
     Importing(),
+    PYTHON_STACKS,
 )

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from deepseek_prof.collectors.stack_sampler import PR_SET_PTRACER
 from deepseek_prof.recording.stack_names import ENDED_THREADS_NAME, MARKS_NAME, REFUSED_NAME, note_name
 
 SEGMENT_S = 30.0
@@ -25,12 +26,29 @@ _LIMIT_S = 600
 """A py-spy whose parent has died stops by itself, so that its memory stays bounded."""
 _END_S = 10.0
 NOT_INSTALLED = "py-spy is not installed"
+_ADMITTING = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl({PR_SET_PTRACER}, ctypes.c_ulong(os.getppid()), 0, 0, 0)
+print("ready", flush=True)
+sys.stdin.read()
+"""
 
 
 def find_py_spy() -> str | None:
     """The program of the installed package, beside the Python that runs us or on ``PATH``."""
     beside = Path(sys.executable).parent / "py-spy"
     return str(beside) if os.access(beside, os.X_OK) else shutil.which("py-spy")
+
+
+def why_refused(program: str) -> str | None:
+    """Lets py-spy read a process that has admitted it; None where that works, else why it does not."""
+    with subprocess.Popen([sys.executable, "-c", _ADMITTING], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as target:
+        if target.stdout is None or not target.stdout.readline():
+            return "a test process could not be started"
+        done = subprocess.run(
+            [program, "dump", "--nonblocking", "--pid", str(target.pid)], capture_output=True, text=True, check=False
+        )
+    return None if done.returncode == 0 else _reason(done.stderr, done.returncode)
 
 
 class PythonStacks:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from deepseek_prof.collectors.child import Attachment
 
-_PR_SET_PTRACER = 0x59616D61
+PR_SET_PTRACER = 0x59616D61
 _FIRST_WAIT_S = 0.02
 """A forked child that is gone by then leaves no trace."""
 _EAGER_S, _EAGER_GAP_S, _GAP_S = 3.0, 0.05, 1.0
@@ -64,7 +64,7 @@ def _admit(pid: int) -> None:
     """Yama lets a process be read by its ancestors only, unless it names another: ``pid`` and what that starts."""
     if pid > 0:
         # EINVAL where the kernel has no Yama: then there is nothing to admit to.
-        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(pid), 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(pid), 0, 0, 0)
 
 
 def _before_fork() -> None:

@@ -52,11 +52,14 @@ class LoadedRun:
         return self._run.table(statement, compiled.params)
 
     def top(self, by: str = "op", query: str | None = None, sort: str = "self", limit: int | None = 20) -> TopTable:
-        """Time by ``op``, ``layer``, ``type``, ``phase``, ``step``, ``thread`` or ``context``; durations in ns."""
+        """Time by ``op``, ``layer``, ``type``, ``phase``, ``step``, ``thread``, ``context`` or ``python``, in ns."""
+        from deepseek_prof.analysis.python_functions import BY_PYTHON, python_functions
         from deepseek_prof.analysis.top import top
-        from deepseek_prof.query import compile_query
+        from deepseek_prof.query import Table, compile_query
 
-        condition = compile_query(query) if query else None
+        condition = compile_query(query, Table.SAMPLES if by == BY_PYTHON else Table.SPANS) if query else None
+        if by == BY_PYTHON:
+            return python_functions(self._run, condition, sort, limit)
         return top(self._run, by, condition, sort=sort, limit=limit)
 
     def findings(self) -> tuple[Finding, ...]:

@@ -41,6 +41,8 @@ class LogRecord:
     pid: int | None = None
     tid: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    python: str | None = None
+    """The innermost Python frame that was sampled within an operator, where that was asked for."""
 
     @property
     def is_event(self) -> bool:

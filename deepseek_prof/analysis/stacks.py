@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from deepseek_prof.errors import UsageError
 from deepseek_prof.trace.run import Condition, Run
 from deepseek_prof.trace.stack_text import split_stack
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -49,3 +54,33 @@ def stack_sums(run: Run, condition: Condition | None = None) -> list[StackSum]:
     return [
         StackSum(split_stack(stack), layer, op, phase, count, count * period) for stack, layer, op, phase, count in rows
     ]
+
+
+def require_samples(run: Run) -> None:
+    """Raises UsageError unless ``run`` was recorded with Python stacks."""
+    if not period_ns(run):
+        raise UsageError(f"{run.name} holds no Python stacks. Record them: deepseek-prof run --python-stacks train.py")
+
+
+class SampledFrames:
+    """Finds what Python did at some time on some thread of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._threads: dict[tuple[int, int, int], tuple[Any, pa.ChunkedArray]] = {}
+
+    def within(self, rank: int, pid: int, tid: int, start_ns: int, dur_ns: int) -> str | None:
+        """The innermost frame of the first sample in this time; None where none was taken."""
+        key = (rank, pid, tid)
+        if key not in self._threads:
+            table = self._run.table(
+                "SELECT ts_ns, split_part(stack, ';', -1) AS frame FROM samples WHERE rank = ? AND pid = ? AND tid = ? "
+                "ORDER BY ts_ns",
+                key,
+            )
+            self._threads[key] = (table["ts_ns"].to_numpy(), table["frame"])
+        moments, frames = self._threads[key]
+        index = int(moments.searchsorted(start_ns))
+        if index == len(moments) or moments[index] >= start_ns + dur_ns:
+            return None
+        return split_stack(frames[index].as_py())[-1]

@@ -12,6 +12,7 @@ from deepseek_prof.errors import OutputError, UsageError
 from deepseek_prof.trace.catalog import looks_like_run, resolve_run
 
 if TYPE_CHECKING:
+    from deepseek_prof.query import Table
     from deepseek_prof.trace.run import Condition, Run
 
 RUN_QUERY_HELP = (
@@ -44,17 +45,17 @@ def _is_path(text: str) -> bool:
     return text.startswith(("./", "../", "/", "~")) or (text.endswith(os.sep) and len(text) > 1)
 
 
-def compiled(query: str) -> Condition | None:
-    """The SQL condition of a query; None for an empty one.
+def compiled(query: str, table: Table | None = None) -> Condition | None:
+    """The SQL condition of a query on a view (None: spans); None for an empty one.
 
     Raises:
         QueryError: the query does not parse.
     """
     if not query.strip():
         return None
-    from deepseek_prof.query import compile_query
+    from deepseek_prof.query import Table, compile_query
 
-    return compile_query(query)
+    return compile_query(query, table or Table.SPANS)
 
 
 def open_run(path: Path) -> Run:

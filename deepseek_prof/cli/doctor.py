@@ -8,6 +8,11 @@ from typing import Annotated
 
 import typer
 
+_HOW_TO_ADMIT = (
+    "To allow py-spy: in a container, start that with --cap-add SYS_PTRACE; where /proc/sys/kernel/yama/ptrace_scope "
+    "is 2 or 3, set it to 1."
+)
+
 
 class DoctorFormat(str, Enum):
     """Values of ``--format``."""
@@ -68,7 +73,7 @@ def examine(python: str, *, build: bool) -> list[Check]:
     checks.append(_compiler())
     if usable:
         checks.append(_recorder(python, build=build))
-    checks += [_cores(), _disk(), _py_spy()]
+    checks += [_cores(), _disk(), _python_stacks()]
     return checks
 
 
@@ -148,20 +153,15 @@ def _disk() -> Check:
     return Check("disk", State.ok, found)
 
 
-def _py_spy() -> Check:
-    import shutil
-    import sys
-    from pathlib import Path
+def _python_stacks() -> Check:
+    from deepseek_prof.collectors.python_stacks import NOT_INSTALLED, find_py_spy, why_refused
 
-    beside = Path(sys.executable).parent / "py-spy"
-    found = str(beside) if beside.exists() else shutil.which("py-spy")
-    if found is None:
-        return Check("py-spy", State.warn, "not found", "Install it for Python stacks: pip install py-spy")
-    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
-    level = scope.read_text().strip() if scope.exists() else "0"
-    if level in ("2", "3"):
-        return Check("py-spy", State.warn, f"{found}, but ptrace_scope is {level}", "Python stacks need root here.")
-    return Check("py-spy", State.ok, found)
+    program = find_py_spy()
+    reason = NOT_INSTALLED if program is None else why_refused(program)
+    if reason is None:
+        return Check("Python stacks", State.ok, f"py-spy, {program}")
+    advice = "Install it: pip install py-spy" if program is None else _HOW_TO_ADMIT
+    return Check("Python stacks", State.warn, f"in-process sampler, because: {reason}", advice)
 
 
 def _print(checks: list[Check]) -> None:

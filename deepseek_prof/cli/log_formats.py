@@ -64,6 +64,8 @@ def as_object(record: LogRecord, wanted: Sequence[str] = ()) -> dict[str, Any]:
             found[name] = moment(record.ts_ns)
         elif key == "msg":
             found[name] = record.fields.get("message") or record.event
+        elif key == "python":
+            found[name] = record.python
         else:
             found[name] = whole[key] if key in whole else record.fields.get(name)
     return found

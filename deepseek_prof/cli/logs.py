@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepseek_prof.cli.arguments import QUERY_HELP, RUN_HELP, RUN_QUERY_HELP, open_run, split_run_and_query
+from deepseek_prof.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from deepseek_prof.analysis.logs import LogRecord, Selection
+    from deepseek_prof.analysis.stacks import SampledFrames
     from deepseek_prof.cli.log_formats import Line
     from deepseek_prof.query.tree import Node
     from deepseek_prof.trace.run import Run
 
 DEFAULT_LIMIT = 100
 DEFAULT_BEFORE_FOLLOWING = 10
+PYTHON = "python"
+"""The field of ``--fields`` that only samples of Python stacks know."""
 
 
 class LogFormat(str, Enum):
@@ -51,7 +55,10 @@ def logs_command(
         int | None, typer.Option("--since-step", metavar="STEP", min=0, help="Only records of this step and later.")
     ] = None,
     fields: Annotated[
-        str | None, typer.Option("--fields", metavar="NAMES", help="Only these fields, such as time,step,op,dur.")
+        str | None,
+        typer.Option(
+            "--fields", metavar="NAMES", help="Only these fields, such as time,step,op,dur; python: the sampled frame."
+        ),
     ] = None,
     output_format: Annotated[LogFormat, typer.Option("--format", help="How to write it.")] = LogFormat.console,
     explain: Annotated[
@@ -74,12 +81,18 @@ def logs_command(
     path, query_text = split_run_and_query(arguments or [], run, query)
     tree = parse(query_text)
     if follow:
+        if PYTHON in wanted:
+            raise UsageError("With --follow there is no field python: samples are read at the end of the program.")
         _follow(path, tree, output_format, wanted, since_step, DEFAULT_BEFORE_FOLLOWING if limit is None else limit)
         return
     bound = DEFAULT_LIMIT if limit is None else limit
     with open_run(path) as opened:
         from deepseek_prof.analysis.logs import records
+        from deepseek_prof.analysis.stacks import SampledFrames, require_samples
 
+        if PYTHON in wanted:
+            require_samples(opened)
+        frames = SampledFrames(opened)
         selection = _selection(opened, tree, since_step, bound + 1 if bound else None)
         line = _writer(output_format, wanted, opened)
         for shown, record in enumerate(records(opened, selection)):
@@ -88,7 +101,16 @@ def logs_command(
                     sys.stdout.flush()
                     print(f"deepseek-prof: the first {bound} records; --limit 0 shows all.", file=sys.stderr)
                 break
-            sys.stdout.write(line(record) + "\n")
+            sys.stdout.write(line(_with_frame(record, frames) if PYTHON in wanted else record) + "\n")
+
+
+def _with_frame(record: LogRecord, frames: SampledFrames) -> LogRecord:
+    from dataclasses import replace
+
+    if record.pid is None or record.tid is None or record.dur_ns is None:
+        return record
+    frame = frames.within(record.rank, record.pid, record.tid, record.ts_ns, record.dur_ns)
+    return replace(record, python=frame)
 
 
 def _selection(run: Run, tree: Node, since_step: int | None, limit: int | None) -> Selection:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deepseek_prof.analysis.top import TopTable
 
 
-_NAME_WIDTH, _PATH_WIDTH = 26, 44
+_NAME_WIDTH, _PATH_WIDTH, _LAYER_WIDTH = 26, 44, 24
 
 
 class By(str, Enum):
@@ -26,6 +26,7 @@ class By(str, Enum):
     step = "step"
     thread = "thread"
     context = "context"
+    python = "python"
 
 
 class Sort(str, Enum):
@@ -54,17 +55,22 @@ def top_command(
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help=RUN_HELP)] = None,
     query: Annotated[str | None, typer.Option("--query", metavar="QUERY", help=QUERY_HELP)] = None,
 ) -> None:
-    """Show where the time goes: by operator, layer, type, phase, step, thread or context.
+    """Show where the time goes: by operator, layer, type, phase, step, thread, context or Python function.
 
     Self time is time not spent in anything recorded below; total adds what was called. Times in JSON and CSV are
-    nanoseconds, summed over the whole run unless a query says otherwise.
+    nanoseconds, summed over the whole run unless a query says otherwise. --by python needs run --python-stacks.
     """
+    from deepseek_prof.analysis.python_functions import python_functions
     from deepseek_prof.analysis.top import top
+    from deepseek_prof.query import Table
 
     path, query_text = split_run_and_query(arguments or [], run, query)
-    condition = compiled(query_text)
+    condition = compiled(query_text, Table.SAMPLES if by is By.python else Table.SPANS)
     with open_run(path) as opened:
-        table = top(opened, by.value, condition, sort.value, limit)
+        if by is By.python:
+            table = python_functions(opened, condition, sort.value, limit)
+        else:
+            table = top(opened, by.value, condition, sort.value, limit)
         name = opened.name
     if output_format is TopFormat.json:
         _write_json(table)
@@ -99,7 +105,7 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
     from rich.text import Text
 
     from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
-    from deepseek_prof.text import clean, count, duration, percent
+    from deepseek_prof.text import clean, count, duration, percent, shortened
 
     console = OutputConsole()
     title = f"{clean(run_name)} by {table.by}, {table.sort} first" + (f", where {clean(query)}" if query else "")
@@ -107,12 +113,15 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
     if not table.rows:
         emit(console, Text("Nothing selected." if query else "This run holds nothing to group so."))
         return
+    sampled = table.by == By.python.value
     with_type = table.by in ("op", "context")
     phases = table.by != "phase"
     with_device = table.device_ns > 0
     headers = (
         ("type",) * with_type
-        + ("self", "share", "total", "count", "max")
+        + ("self", "share", "total", "samples" if sampled else "count")
+        + ("layer",) * sampled
+        + ("max",) * (not sampled)
         + ("forward", "backward") * phases
         + ("device",) * with_device
     )
@@ -124,22 +133,22 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
             percent(row.share),
             duration(row.total_ns),
             count(row.count),
-            duration(row.max_ns),
+            *([shortened(row.layer, _LAYER_WIDTH)] if sampled else [duration(row.max_ns)]),
             *([duration(row.forward_ns), duration(row.backward_ns)] if phases else []),
             *([duration(row.device_ns)] if with_device else []),
         )
         for row in table.rows
     ]
-    drop = ("max", "backward", "forward", "type")
+    drop = ("max", "backward", "forward", "layer", "type")
     # Paths differ in their middle: they need more room than names.
-    name_width = _PATH_WIDTH if table.by == "context" else _NAME_WIDTH
+    name_width = _PATH_WIDTH if sampled or table.by == "context" else _NAME_WIDTH
     emit(console, figures_table(table.by, headers, rows, console.width, drop=drop, name_width=name_width))
     notes = [
         " · ".join(
             (
                 f"{len(table.rows):,} of {table.groups:,} rows",
-                f"{table.span_count:,} spans",
-                f"{duration(table.self_ns)} of {'accelerator' if table.devices else 'self'} time",
+                f"{table.span_count:,} {'samples' if sampled else 'spans'}",
+                f"{duration(table.self_ns)} of {_time_of(table)} time",
                 *([f"{duration(table.device_ns)} of accelerators on what it started"] if with_device else []),
             )
         )
@@ -150,3 +159,9 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
         notes.append("Without the spans that --max-size removed: their sums know neither step nor time.")
     for note in notes:
         emit(console, Text(note, style="dim"))
+
+
+def _time_of(table: TopTable) -> str:
+    if table.by == By.python.value:
+        return "sampled"
+    return "accelerator" if table.devices else "self"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from deepseek_prof.recording.segments import Segment, scan_segment
 from deepseek_prof.recording.span_table import spans_to_arrow
 from deepseek_prof.recording.stack_conversion import StackConversion
 from deepseek_prof.recording.steps import StepBoundaries, steps_to_arrow
-from deepseek_prof.trace.run_file import update_run_file
 from deepseek_prof.trace.schema import CONTEXTS
 
 LOCK_NAME = "converter.lock"
@@ -66,13 +64,7 @@ class Converter:
         self._event_files = EventFiles(self._files)
         content = self._record.read()
         self._run_events = RunEvents(events, content)
-        settings = content.get("settings")
-        self._stacks = StackConversion(
-            self._files,
-            settings if isinstance(settings, dict) else {},
-            str(content.get("cwd") or ""),
-            self._record.warn,
-        )
+        self._stacks = StackConversion(self._files, content, self._record.warn)
         self._offset_ns: int | None = None
         self._spans_evicted = 0
         for damage in self._files.damaged:
@@ -108,6 +100,7 @@ class Converter:
         complete = self._convert_all(final=True)
         processes = sorted(self._processes.values(), key=lambda process: process.order)
         complete = complete and self._convert_stacks(processes)
+        self._stacks.write_summary(self._run_dir)
         self._record.complete(processes, self._files, self._clock_offset_ns() if processes else 0)
         if complete:
             shutil.rmtree(self._live)
@@ -115,20 +108,14 @@ class Converter:
 
     def _convert_stacks(self, processes: Sequence[LiveProcess]) -> bool:
         """The samples of all processes, whose spans are all converted; whether that could be written."""
-        for process in processes:
-            boundaries = self._boundaries_for(process)
-            offset = self._clock_offset_ns()
-            steps = replace(boundaries, start_ns=boundaries.start_ns + offset)
-            try:
+        try:
+            for process in processes:
+                offset = self._clock_offset_ns()
+                steps = self._boundaries_for(process).moved(offset)
                 self._stacks.convert(process, self._number_of(process), steps, offset)
-            except RunDamagedError as error:
-                self._record.warn(f"Python stacks of process {process.pid} are missing: {error}")
-            except OSError as error:
-                self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
-                return False
-        summary = self._stacks.summary()
-        if summary is not None:
-            update_run_file(self._run_dir, stacks=summary)
+        except OSError as error:
+            self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
+            return False
         return True
 
     # --- one round over all processes
@@ -182,8 +169,7 @@ class Converter:
         boundaries = self._boundaries_for(process)
         steps_of: StepsOf | None = None
         if len(boundaries.start_ns):
-            offset = self._clock_offset_ns()
-            in_epoch = replace(boundaries, start_ns=boundaries.start_ns + offset)
+            in_epoch = boundaries.moved(self._clock_offset_ns())
             steps_of = lambda times: in_epoch.steps_of(times).to_pylist()  # noqa: E731  # a def would shadow its type
         self._event_files.convert(process.directory, process.pid, steps_of, final=final)
 
@@ -299,9 +285,7 @@ class Converter:
             if len(boundaries.start_ns) == 0:
                 continue
             table = read_table(self._files.path(part))
-            offset = self._clock_offset_ns()
-            in_epoch = replace(boundaries, start_ns=boundaries.start_ns + offset)
-            steps = in_epoch.steps_of(table["start_ns"].to_numpy())
+            steps = boundaries.moved(self._clock_offset_ns()).steps_of(table["start_ns"].to_numpy())
             self._files.rewrite(part, table.set_column(1, table.schema.field("step"), steps))
 
     def _clock_offset_ns(self) -> int:

@@ -28,7 +28,7 @@ STRETCHES = pa.schema(
         pa.field("tid", pa.int64(), nullable=False),
         pa.field("start_ns", pa.int64(), nullable=False),
         pa.field("end_ns", pa.int64(), nullable=False),
-        pa.field("stack", pa.string(), nullable=False),
+        pa.field("stack", pa.dictionary(pa.int32(), pa.string()), nullable=False),
     ]
 )
 """Stretches of one process, CLOCK_MONOTONIC, while it runs."""
@@ -55,10 +55,8 @@ class Samples:
 
 def rows_of(stretches: pa.Table, period_ns: int, offset_ns: int) -> Samples:
     """The rows of stretches; ``offset_ns`` leads from their clock to the Unix epoch."""
-    stretches = stretches.sort_by("start_ns").combine_chunks()
-    stacks = stretches["stack"].combine_chunks().dictionary_encode()
-    if isinstance(stacks, pa.ChunkedArray):
-        stacks = stacks.combine_chunks()
+    stretches = stretches.unify_dictionaries().sort_by("start_ns")
+    stacks = stretches["stack"].combine_chunks()
     start = stretches["start_ns"].to_numpy() + offset_ns
     end = stretches["end_ns"].to_numpy() + offset_ns
     # Whole periods of one grid: what a stretch lacks, its neighbour has.

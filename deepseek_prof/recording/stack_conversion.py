@@ -13,10 +13,11 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.recording.live_process import LiveProcess
-from deepseek_prof.recording.part_files import PartFiles, read_footer, read_table, write_parquet
+from deepseek_prof.recording.part_files import PartFiles, read_footer, write_parquet
 from deepseek_prof.recording.samples import (
     STRETCHES,
     find_contexts,
@@ -30,6 +31,7 @@ from deepseek_prof.recording.stack_frames import FrameTexts
 from deepseek_prof.recording.stack_names import ENDED_THREADS_NAME, MARKS_NAME, OWN_SAMPLES_NAME, REFUSED_NAME
 from deepseek_prof.recording.stack_runs import Stretches, read_own_samples, read_py_spy
 from deepseek_prof.recording.steps import StepBoundaries
+from deepseek_prof.trace.run_file import update_run_file
 
 PY_SPY, IN_PROCESS = "py-spy", "in-process"
 _CLOCK_ERROR_KEY = b"deepseek_prof.clock_error_ns"
@@ -48,15 +50,17 @@ class _Outcome:
 
 
 class StackConversion:
-    """Converts the Python stacks of one run. ``warn`` takes a line for the user."""
+    """Converts the Python stacks of one run. ``content`` is its ``run.json``, ``warn`` takes a line for the user."""
 
-    def __init__(self, files: PartFiles, settings: dict[str, Any], cwd: str, warn: Callable[[str], None]) -> None:
+    def __init__(self, files: PartFiles, content: dict[str, Any], warn: Callable[[str], None]) -> None:
+        found = content.get("settings")
+        settings: dict[str, Any] = found if isinstance(found, dict) else {}
         rate_hz = settings.get("stacks_rate_hz") if settings.get("python_stacks") else None
         self._rate_hz = rate_hz if isinstance(rate_hz, int) and rate_hz > 0 else 0
         self._period_ns = round(1e9 / self._rate_hz) if self._rate_hz else 0
         self._files = files
         self._warn = warn
-        self._texts = FrameTexts(cwd)
+        self._texts = FrameTexts(str(content.get("cwd") or ""))
         self._outcome = _Outcome(set(), set())
 
     def collect(self, process: LiveProcess, *, wait: bool = False) -> None:
@@ -72,7 +76,7 @@ class StackConversion:
                 self._collect_one(process, note, start_ns)
 
     def convert(self, process: LiveProcess, number: int, steps: StepBoundaries, offset_ns: int) -> None:
-        """Writes the samples of a process whose spans are converted.
+        """Writes the samples of a process whose spans are converted; what is damaged costs a warning and its samples.
 
         Args:
             number: of the file to write: processes of one pid have different ones.
@@ -81,10 +85,15 @@ class StackConversion:
 
         Raises:
             OSError: a file cannot be written.
-            RunDamagedError: a Parquet file of the process cannot be read.
         """
         if not self._rate_hz:
             return
+        try:
+            self._convert(process, number, steps, offset_ns)
+        except RunDamagedError as error:
+            self._warn(f"Python stacks of process {process.pid} are missing: {error}")
+
+    def _convert(self, process: LiveProcess, number: int, steps: StepBoundaries, offset_ns: int) -> None:
         self.collect(process, wait=not process.is_alive())
         refused = process.directory / REFUSED_NAME
         if refused.exists():
@@ -102,17 +111,23 @@ class StackConversion:
         write_parquet(self._files.directory("samples", process.pid) / f"part-{number:05d}.parquet", table)
         self._outcome.samples += table.num_rows
 
-    def summary(self) -> dict[str, Any] | None:
-        """For ``stacks`` in ``run.json``; None where none were asked for."""
+    def write_summary(self, run_dir: Path) -> None:
+        """Writes ``stacks`` of ``run.json`` where they were asked for. Raises OSError."""
         if not self._rate_hz:
-            return None
-        return {
+            return
+        if self._outcome.reasons:
+            self._warn(
+                f"Python stacks were sampled by the program itself: {'; '.join(sorted(self._outcome.reasons))}. "
+                "`deepseek-prof doctor` says how to allow py-spy"
+            )
+        stacks = {
             "sampler": " and ".join(sorted(self._outcome.samplers, reverse=True)) or "none",
             "reason": "; ".join(sorted(self._outcome.reasons)),
             "rate_hz": self._rate_hz,
             "samples": self._outcome.samples,
             "clock_error_ns": self._outcome.clock_error_ns,
         }
+        update_run_file(run_dir, stacks=stacks)
 
     # --- stretches of a process
 
@@ -149,7 +164,7 @@ class StackConversion:
         for path in sorted(process.directory.glob("stacks-*.parquet")):
             error_ns = int((read_footer(path).metadata or {}).get(_CLOCK_ERROR_KEY, b"0"))
             self._outcome.clock_error_ns = max(self._outcome.clock_error_ns, error_ns)
-            tables.append(read_table(path))
+            tables.append(_read_stretches(path))
             self._outcome.samplers.add(PY_SPY)
         own = process.directory / OWN_SAMPLES_NAME
         if own.exists():
@@ -185,8 +200,17 @@ def _ended_threads(directory: Path) -> Iterator[tuple[int, int]]:
 
 
 def _table(found: Stretches, offset_ns: int) -> pa.Table:
-    moved = [np.asarray(times, dtype=np.int64) + offset_ns for times in (found.start_ns, found.end_ns)]
-    return pa.table([pa.array(found.tid, pa.int64()), *map(pa.array, moved), pa.array(found.stack)], schema=STRETCHES)
+    columns = [np.asarray(column) for column in (found.tid, found.start_ns, found.end_ns)]
+    stack = pa.DictionaryArray.from_arrays(pa.array(np.asarray(found.stack)), pa.array(list(found.stacks), pa.string()))
+    return pa.table([columns[0], columns[1] + offset_ns, columns[2] + offset_ns, stack], schema=STRETCHES)
+
+
+def _read_stretches(path: Path) -> pa.Table:
+    try:
+        # A stack is a long text that stands there many times.
+        return pq.ParquetFile(path, read_dictionary=["stack"]).read().cast(STRETCHES)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RunDamagedError(f"{path} is damaged: {error}.") from error
 
 
 def _read_marks(directory: Path) -> tuple[list[Mark], dict[int, int]]:
@@ -219,6 +243,6 @@ def _is_py_spy(pid: int) -> bool:
     """Whether it still runs; a later process may have its number."""
     try:
         process = psutil.Process(pid)
-        return process.name() == "py-spy" and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.name() == "py-spy" and process.status() != psutil.STATUS_ZOMBIE)
     except (psutil.Error, ValueError):
         return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,16 +24,18 @@ _THREAD = re.compile(r"thread \((\d+)\)", re.ASCII)
 
 @dataclass
 class Stretches:
-    """Columns of equal length: thread, first moment, moment of the next sample with another stack, and stack.
+    """Columns of equal length: thread, first moment, moment of the next sample with another stack, and number of the
+    stack in ``stacks``.
 
     Times are nanoseconds of the writer's clock. ``marks`` are the moments at which the number of a mark was first
     another one, and that number (0: no mark).
     """
 
-    tid: list[int] = field(default_factory=list)
-    start_ns: list[int] = field(default_factory=list)
-    end_ns: list[int] = field(default_factory=list)
-    stack: list[str] = field(default_factory=list)
+    tid: array[int] = field(default_factory=lambda: array("q"))
+    start_ns: array[int] = field(default_factory=lambda: array("q"))
+    end_ns: array[int] = field(default_factory=lambda: array("q"))
+    stack: array[int] = field(default_factory=lambda: array("i"))
+    stacks: dict[str, int] = field(default_factory=dict)
     marks: list[tuple[int, int]] = field(default_factory=list)
     damage: str | None = None
     """What is wrong with the file behind this."""
@@ -43,7 +46,7 @@ class Stretches:
             self.tid.append(tid)
             self.start_ns.append(start_ns)
             self.end_ns.append(end_ns)
-            self.stack.append(stack)
+            self.stack.append(self.stacks.setdefault(stack, len(self.stacks)))
 
 
 class _Args(msgspec.Struct):

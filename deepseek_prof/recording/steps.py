@@ -21,6 +21,10 @@ class StepBoundaries:
     start_ns: Int64s
     dur_ns: Int64s
 
+    def moved(self, offset_ns: int) -> StepBoundaries:
+        """The same on another clock."""
+        return StepBoundaries(self.start_ns + offset_ns, self.dur_ns)
+
     def steps_of(self, start_ns: Int64s) -> pa.Array:
         """For spans that start at these times: how many steps had ended by then; null before the first step."""
         if len(self.start_ns) == 0:

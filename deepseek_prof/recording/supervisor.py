@@ -33,6 +33,8 @@ Spawn: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Pope
 """Starts a command with an environment. Raises OSError."""
 
 _POLL_S = 0.2
+_SAMPLER_POLL_S = 0.05
+"""What a process does before it is found is not sampled."""
 _PARENT_NICENESS = 5
 """The program goes first where cores are scarce."""
 
@@ -143,7 +145,7 @@ class Recording:
         self._run_dir = run_dir
         self._settings = settings
         self._collectors = collectors
-        self._samplers = samplers
+        self._samplers = list(samplers)
         self._narrator = narrator
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="deepseek-prof-converter", daemon=True)
@@ -211,6 +213,14 @@ class Recording:
             self._narrator.warn(f"the recording could not be completed: {error}")
         return {}
 
+    def _poll_samplers(self) -> None:
+        for sampler in list(self._samplers):
+            try:
+                sampler.poll(self._run_dir / LIVE_NAME)
+            except OSError as error:
+                self._narrator.warn(f"{sampler.name} stopped: {error}")
+                self._samplers.remove(sampler)
+
     def _work(self) -> None:
         # Imported here, beside the program's own start: it does not wait for our libraries.
         from deepseek_prof.recording.converter import Converter
@@ -220,10 +230,12 @@ class Recording:
         try:
             self._converter = Converter(self._run_dir, max_size_bytes=self._settings.max_size_bytes)
             self._counters = CounterWriter(self._run_dir, self.pid, self._collectors)
-            while not self._ended.wait(_POLL_S):
-                self._converter.poll()
-                self._counters.poll()
-                for sampler in self._samplers:
-                    sampler.poll(self._run_dir / LIVE_NAME)
+            due_s = 0.0
+            while not self._ended.wait(_SAMPLER_POLL_S if self._samplers else _POLL_S):
+                self._poll_samplers()
+                if time.monotonic() >= due_s:
+                    self._converter.poll()
+                    self._counters.poll()
+                    due_s = time.monotonic() + _POLL_S * 0.9
         except (OSError, DeepseekProfError) as error:
             self._narrator.warn(f"converting stopped: {error}. The program runs on, and what it records stays in live/")
