@@ -96,7 +96,7 @@ def step_chart(steps: Sequence[Step], stats: StepStats) -> StepChart | None:
     bars = []
     for slot, members in sorted(bins.items()):
         ordered = sorted(each.dur_ns for each in members)
-        steady = any(each.step >= stats.first for each in members)
+        steady = all(each.step >= stats.first for each in members)
         bars.append(
             Bar(
                 x=round(100 * slot / slots, 3),

@@ -16,6 +16,7 @@
   let zoomed;
   let current = null;
   let elements = new Map();
+  let widthPx = 0;
 
   function colour(frame) {
     return data.colours[frame.kind === "phase" ? `phase:${frame.name}` : frame.type] ?? data.other;
@@ -25,12 +26,13 @@
     const { amount, percent } = FlameTree;
     const per = data.perStep;
     const each = per > 1 ? " a step" : "";
+    const spans = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }).format(frame.count / per);
     const kind = frame.type && frame.type !== frame.name && frame.kind !== "type" ? `${frame.kind}, ${frame.type}` : frame.kind;
     const parts = [
       `${amount(frame.total / per, tree.unit)}${each}, ${percent(frame.total / tree.root.total)} of all`,
       zoomed.parent ? `${percent(frame.total / zoomed.total)} of ${zoomed.label}` : "",
       frame.children.length ? `self ${amount(frame.self / per, tree.unit)}` : "",
-      frame.count ? `${new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }).format(frame.count / per)} spans${each}` : "",
+      frame.count ? `${spans} ${spans === "1" ? "span" : "spans"}${each}` : "",
     ];
     return { title: `${frame.name} (${kind})`, figures: parts.filter(Boolean).join(" · ") };
   }
@@ -56,7 +58,7 @@
     element.type = "button";
     element.className = "frame";
     element.tabIndex = -1;
-    element.style.cssText = `left:${left * 100}%;width:${width * 100}%;top:${frame.depth * ROW_PX}px;background:${colour(frame)}`;
+    element.style.cssText = `left:${left * 100}%;width:${width * 100}%;top:${frame.depth * ROW_PX}px;--colour:${colour(frame)}`;
     element.classList.toggle("thin", widthPx < LABEL_PX);
     element.classList.toggle("match", Boolean(frame.match));
     element.classList.toggle("around", frame !== zoomed && holds(frame, zoomed));
@@ -72,7 +74,8 @@
   }
 
   function draw() {
-    const widthPx = graph.clientWidth;
+    const focused = graph.contains(document.activeElement);
+    widthPx = graph.clientWidth;
     elements = new Map();
     let depth = 0;
     const visit = (frame) => {
@@ -91,15 +94,14 @@
     graph.replaceChildren(...elements.values());
     if (!elements.has(current)) current = elements.keys().next().value ?? null;
     if (current) elements.get(current).tabIndex = 0;
+    if (focused && current) elements.get(current).focus({ preventScroll: true });
     reset.disabled = zoomed === tree.root;
   }
 
   function zoomTo(frame) {
-    const focused = graph.contains(document.activeElement);
     zoomed = frame;
     if (frame.parent) current = frame;
     draw();
-    if (focused && current) elements.get(current).focus();
     showDetails(frame.parent ? frame : null);
   }
 
@@ -156,6 +158,7 @@
   view.addEventListener("change", () => choose(Number(view.value)));
   input.addEventListener("input", search);
   reset.addEventListener("click", () => zoomTo(tree.root));
-  new ResizeObserver(() => draw()).observe(graph);
+  // Its height changes with what is drawn.
+  new ResizeObserver(() => graph.clientWidth !== widthPx && draw()).observe(graph);
   choose(0);
 })();

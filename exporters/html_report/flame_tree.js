@@ -23,9 +23,9 @@ const FlameTree = (() => {
     return share >= 0.0995 || share === 0 ? `${(share * 100).toFixed(0)} %` : `${(share * 100).toFixed(1)} %`;
   }
 
-  // A layer's name as far as the layer around it does not say it already.
+  // What tells a frame from those around it: a layer's name without the layer around, an operator's without namespace.
   function shortName(frame) {
-    if (frame.kind !== "layer") return frame.name;
+    if (frame.kind !== "layer") return frame.name.replace(/^(autograd::engine::evaluate_function: )?(aten::)?(?=.)/, "");
     for (let around = frame.parent; around; around = around.parent) {
       if (around.kind !== "layer") continue;
       return frame.name.startsWith(`${around.name}.`) ? frame.name.slice(around.name.length + 1) : frame.name;

@@ -37,6 +37,7 @@ from deepseek_prof.trace.run import Condition, Run
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
 
     from deepseek_prof.exporters.registry import Selection
 
@@ -65,7 +66,8 @@ def render(run: Run, summary: Summary, selection: Selection) -> str:
         facts=run_facts(run, summary),
         steps=summary.steps,
         ranks=summary.ranks,
-        window_notes=window_notes(summary) if summary.span_count else (),
+        recorded=summary.span_count > 0,
+        window_notes=window_notes(summary),
         step_chart=step_chart(steps, summary.steps) if summary.steps else None,
         memory_chart=memory_chart(run),
         phases=_phases(summary),
@@ -79,7 +81,6 @@ def render(run: Run, summary: Summary, selection: Selection) -> str:
         colours={**TYPE_COLOURS, **{f"phase:{phase}": colour for phase, colour in PHASE_COLOURS.items()}},
         other_colour=OTHER,
         legend=legend(),
-        clean=clean,
         style=_asset("report.css"),
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -158,6 +159,18 @@ def _phases_note(summary: Summary) -> str:
     return f"of {duration(summary.wall_ns / summary.per_step)}{per_step}"
 
 
+def _sentence(text: str, limit: int) -> Markup:
+    """A sentence of ours, which may hold names of the program; what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    parts = clean(text, limit).split("`")
+    if len(parts) % 2 == 0:
+        return escape(clean(text, limit))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
+
+
 @cache
 def _template() -> jinja2.Template:
     import jinja2
@@ -165,6 +178,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["sentence"] = _sentence
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment.from_string(_asset("report.html"))
 

@@ -1,0 +1,338 @@
+"""The HTML report: what it says, that it holds everything it needs, and that names in it stay names."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepseek_prof.analysis.findings import find
+from deepseek_prof.analysis.flame import Frame, Profile, Stack
+from deepseek_prof.analysis.report_text import notes
+from deepseek_prof.analysis.steps import Step, step_stats
+from deepseek_prof.analysis.summary import summarize
+from deepseek_prof.analysis.top import top
+from deepseek_prof.analysis.verdict import judge
+from deepseek_prof.errors import UsageError
+from deepseek_prof.exporters import registry
+from deepseek_prof.exporters.html import HtmlExporter
+from deepseek_prof.exporters.html_report.charts import step_chart
+from deepseek_prof.exporters.html_report.flame_data import MAX_FRAMES, flame_data
+from deepseek_prof.query import compile_query
+from deepseek_prof.text import clean, duration
+from tests.support.drawn import op, write_drawn_run
+from tests.support.hostile import HOSTILE_NAMES, write_hostile_run
+from tests.support.recording import open_run
+from tests.support.synthetic import write_synthetic_run
+
+VOID = {"meta", "link", "input", "br"}
+
+
+@dataclass
+class Element:
+    """An element of a page; ``text`` is its own and its children's."""
+
+    tag: str
+    attributes: dict[str, str]
+    text: str = ""
+    children: list[Element] = field(default_factory=list)
+
+    def all(self, tag: str, css_class: str | None = None) -> list[Element]:
+        """The elements inside with that tag (and class), in the order of the page."""
+        found = []
+        for child in self.children:
+            if child.tag == tag and (css_class is None or css_class in child.attributes.get("class", "").split()):
+                found.append(child)
+            found += child.all(tag, css_class)
+        return found
+
+    def by_id(self, name: str) -> Element:
+        """The one element inside with that id."""
+        (found,) = [each for each in self.everything() if each.attributes.get("id") == name]
+        return found
+
+    def everything(self) -> list[Element]:
+        """All elements inside."""
+        return [each for child in self.children for each in (child, *child.everything())]
+
+
+class _Parser(HTMLParser):
+    """Independent of the template: the standard library's reading of the page."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open = [Element("", {})]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].children.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open[-1].children.append(Element(tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().tag == tag, f"</{tag}> closes nothing at {self.getpos()}"
+
+    def handle_data(self, data: str) -> None:
+        for element in self.open:
+            element.text += data
+
+
+def written(run_dir: Path, query: str = "") -> str:
+    """The page as text."""
+    file = io.BytesIO()
+    with open_run(run_dir) as run:
+        selection = registry.Selection(compile_query(query) if query else None, query)
+        HtmlExporter().write(run, selection, file)
+    return file.getvalue().decode()
+
+
+def parsed(page: str) -> Element:
+    """The page's root, around ``html``."""
+    parser = _Parser()
+    parser.feed(page)
+    parser.close()
+    assert [each.tag for each in parser.open] == [""], "an element is not closed"
+    return parser.open[0]
+
+
+def rows_of(page: Element, table: str) -> dict[str, list[float]]:
+    """Names and figures of a table."""
+    body = page.by_id(table).all("tbody")[0]
+    return {
+        row.all("th")[0].attributes["title"]: [float(cell.attributes["data-v"]) for cell in row.all("td")]
+        for row in body.all("tr")
+    }
+
+
+def flame_of(page: Element) -> dict[str, Any]:
+    """The data that the flame graph is drawn from."""
+    data: dict[str, Any] = json.loads(page.by_id("flame-data").text)
+    return data
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of 40 steps, with warm-up and one slow step."""
+    return write_synthetic_run(tmp_path_factory.mktemp("html") / "run", steps=40, layers=3, slow={30: 9.0}).path
+
+
+@pytest.fixture(scope="module")
+def page(training: Path) -> Element:
+    """The training's report."""
+    return parsed(written(training))
+
+
+def test_it_is_an_installed_format() -> None:
+    assert isinstance(registry.load("html"), HtmlExporter)
+
+
+def test_it_says_what_the_terminal_says(training: Path, page: Element) -> None:
+    with open_run(training) as run:
+        summary = summarize(run)
+        verdict, findings, said = judge(summary), find(run, summary), notes(run, summary)
+    texts = [verdict.headline, verdict.why, verdict.next]
+    assert all(text in page.by_id("verdict").text for text in texts)
+    assert findings
+    shown = page.by_id("findings")
+    assert [each.text for each in shown.all("h3")] == [finding.title for finding in findings]
+    for finding in findings:
+        assert all(text in shown.text for text in (*finding.evidence, finding.advice))
+    assert [each.text for each in page.by_id("notes").all("dt")] == [name for name, _ in said]
+    assert [each.text for each in page.by_id("notes").all("dd")] == [text for _, text in said]
+    assert summary.steps is not None
+    for ns in (summary.steps.median_ns, summary.steps.p90_ns, summary.steps.p99_ns):
+        assert duration(ns) in page.all("dl", "figures")[0].text
+
+
+def test_the_run_is_described_without_naming_the_machine(page: Element) -> None:
+    described = page.by_id("run").text
+    assert "python train.py" in described
+    assert "Linux-6.1-x86_64, 8 CPUs, 32.0 GiB of memory" in described
+    assert "torch 2.13.0+cpu, Python 3.12.3" in described
+    assert "host\n" not in described
+    assert "/home/user" not in page.text
+
+
+@pytest.mark.parametrize(("table", "by"), [("operators", "op"), ("types", "type"), ("layers", "layer")])
+def test_tables_hold_the_figures_of_top(training: Path, page: Element, table: str, by: str) -> None:
+    with open_run(training) as run:
+        window = summarize(run).window
+        assert window.steps is not None
+        expected = top(run, by, compile_query(f"step:{window.steps[0]}..{window.steps[1]}"), limit=None)
+    shown = rows_of(page, table)
+    assert set(shown) == {row.name for row in expected.rows}
+    for row in expected.rows:
+        own, _, total, forward, backward, calls, *_ = shown[row.name]
+        times = (row.self_ns, row.total_ns, row.forward_ns, row.backward_ns)
+        assert (own, total, forward, backward) == tuple(round(ns / window.step_count) for ns in times)
+        assert calls == row.count / window.step_count
+
+
+def test_layers_stand_below_the_layer_that_calls_them(page: Element) -> None:
+    around: list[str] = []
+    for row in page.by_id("layers").all("tbody")[0].all("tr"):
+        name, depth = row.all("th")[0].attributes["title"], int(row.attributes["data-depth"])
+        del around[depth:]
+        if depth > 1:
+            assert name.startswith(f"{around[-1]}.")
+        around.append(name)
+    assert "encoder.2.attention.qkv" in rows_of(page, "layers")
+
+
+def test_flame_graphs_cover_the_spans_of_the_tables(training: Path, page: Element) -> None:
+    with open_run(training) as run:
+        summary = summarize(run)
+    data = flame_of(page)
+    layers = data["profiles"][0]
+    assert layers["whole"] == summary.self_ns
+    assert sum(total for depth, total in zip(layers["depth"], layers["total"], strict=True) if depth == 0) == (
+        summary.self_ns
+    )
+    assert data["perStep"] == summary.window.step_count
+    assert {"forward", "encoder.0.attention", "aten::addmm"} <= {data["texts"][index] for index in layers["name"]}
+
+
+def test_steps_without_warmup_are_charted(tmp_path: Path) -> None:
+    run = write_drawn_run(tmp_path / "run", lambda rank, step: [op("aten::mm", 700 + step)], steps=3)
+    steps = parsed(written(run)).by_id("steps")
+    titles = [each.text for each in steps.all("title")]
+    assert titles == ["step 0: 700 ns", "step 1: 701 ns", "step 2: 702 ns"]
+    assert [each.text for each in steps.all("h2")] == ["Steps 3 recorded"]
+
+
+def test_a_query_is_shown_and_obeyed(training: Path) -> None:
+    page = parsed(written(training, "type:matmul phase:backward"))
+    assert page.all("header")[0].all("code")[0].text == "type:matmul phase:backward"
+    assert set(rows_of(page, "types")) == {"matmul"}
+    assert all(figures[3] == 0 for figures in rows_of(page, "operators").values())
+    assert not page.all("section", "verdict")
+    assert "findings" not in [each.attributes.get("id") for each in page.all("section")]
+
+
+def test_a_query_that_selects_nothing_is_refused(training: Path) -> None:
+    with pytest.raises(UsageError, match="'op:nowhere' selects nothing"):
+        written(training, "op:nowhere")
+
+
+def test_runs_without_steps_layers_or_operators_have_a_page(tmp_path: Path) -> None:
+    bare = write_drawn_run(tmp_path / "bare", lambda rank, step: [op("aten::mm", 700)], with_steps=False)
+    page = parsed(written(bare))
+    assert "None found: no optimizer step" in page.by_id("steps").text
+    assert rows_of(page, "operators")["aten::mm"][0] == 700
+    assert "by-layer" not in [each.attributes.get("id") for each in page.all("section")]
+    empty = parsed(written(write_drawn_run(tmp_path / "empty", with_steps=False)))
+    assert "no PyTorch operator was recorded" in empty.by_id("verdict").text
+    assert not empty.all("table")
+
+
+@pytest.mark.parametrize("query", ["", '"</script>" or op:*'])
+def test_hostile_names_are_shown_and_nothing_else(tmp_path: Path, query: str) -> None:
+    text = written(write_hostile_run(tmp_path / "run"), query)
+    page = parsed(text)
+    assert [each.attributes.get("type", "") for each in page.all("script")] == ["application/json", ""]
+    assert len(page.all("style")) == 1
+    assert not page.all("img")
+    assert {char for char in text if not char.isprintable()} == {"\n"}
+    names = {clean(name, 160) for name in HOSTILE_NAMES}
+    assert set(rows_of(page, "operators")) == names
+    assert set(rows_of(page, "layers")) == names
+    assert {clean(name, 200) for name in HOSTILE_NAMES} <= set(flame_of(page)["texts"])
+    handlers = [name for each in page.everything() for name in each.attributes if name.startswith("on")]
+    assert handlers == []
+
+
+def test_it_asks_no_server_and_runs_its_own_script_only(training: Path) -> None:
+    page = parsed(written(training))
+    policy = next(each for each in page.all("meta") if "http-equiv" in each.attributes).attributes["content"]
+    script = page.all("script")[-1].text
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; ")
+    assert f"script-src 'sha256-{digest}'; " in policy
+    places = [
+        (each.tag, each.attributes[name])
+        for each in page.everything()
+        for name in ("src", "href", "action", "data", "srcset")
+        if name in each.attributes
+    ]
+    assert places == [("link", "data:,")]
+    style = page.all("style")[0].text
+    assert not re.search(r"url\(|@import", style)
+
+
+def test_a_large_model_makes_a_small_page(tmp_path: Path) -> None:
+    run = write_synthetic_run(tmp_path / "run", steps=5, layers=200)
+    text = written(run.path)
+    assert len(text.encode()) < 1_500_000
+    assert len(rows_of(parsed(text), "layers")) == 1500
+
+
+def test_small_frames_are_put_together_and_no_time_is_lost() -> None:
+    outer = Frame("model", "layer")
+    stacks = tuple(
+        Stack((outer, Frame(f"op{number}", "op", "matmul")), number + 1, 1) for number in range(MAX_FRAMES + 500)
+    )
+    profile = Profile("layers", "nanoseconds", stacks)
+    data = flame_data([profile], 1.0)
+    (encoded,) = data["profiles"]
+    assert len(encoded["depth"]) == MAX_FRAMES + 1
+    assert encoded["total"][0] == profile.total
+    assert sum(encoded["total"][1:]) == profile.total
+    assert encoded["total"][-1] == sum(range(1, 502))
+    assert data["texts"][encoded["name"][-1]] == "(501 smaller)"
+
+
+def test_equal_beginnings_of_stacks_are_one_frame() -> None:
+    forward, block, mm = Frame("forward", "phase"), Frame("block", "layer"), Frame("aten::mm", "op", "matmul")
+    stacks = (Stack((forward, block), 5, 2), Stack((forward, block, mm), 7, 3), Stack((mm,), 1, 1))
+    (encoded,) = flame_data([Profile("layers", "nanoseconds", stacks)], 1.0)["profiles"]
+    assert encoded["depth"] == [0, 1, 2, 0]
+    assert encoded["total"] == [12, 12, 7, 1]
+    assert encoded["count"] == [0, 2, 3, 1]
+
+
+def steps_of(*durations_ns: int) -> list[Step]:
+    return [Step(0, 1, number, ns) for number, ns in enumerate(durations_ns)]
+
+
+def test_one_slow_step_does_not_flatten_the_others() -> None:
+    steps = steps_of(900, *[100] * 200, 50_000, *[100] * 98)
+    stats = step_stats(steps, 1)
+    assert stats is not None
+    chart = step_chart(steps, stats)
+    assert chart is not None
+    assert chart.bars[0].kind == "warm-up"
+    assert [bar.kind for bar in chart.bars[1:]] == ["steady"] * (len(chart.bars) - 1)
+    beyond = [bar for bar in chart.bars if bar.beyond]
+    assert len(beyond) == 2
+    usual = chart.bars[-1]
+    assert usual.y == pytest.approx(100 - 100 / 2 / 1.05, abs=0.01)
+
+
+def test_many_steps_share_bars() -> None:
+    steps = steps_of(*range(1_000, 101_000))
+    stats = step_stats(steps, 0)
+    assert stats is not None
+    chart = step_chart(steps, stats)
+    assert chart is not None
+    assert len(chart.bars) <= 240
+    assert chart.bars[0].title.startswith("steps 0 to 416: median ")
+    assert chart.bars[0].low_y > chart.bars[0].y > chart.bars[0].high_y
+    assert sum(bar.width for bar in chart.bars) == pytest.approx(100, abs=0.1)
+
+
+def test_a_single_step_has_no_chart() -> None:
+    steps = steps_of(100)
+    stats = step_stats(steps, 0)
+    assert stats is not None
+    assert step_chart(steps, stats) is None
