@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from deepseek_prof.errors import UsageError
-
 if TYPE_CHECKING:
     from deepseek_prof.exporters.registry import Selection
     from deepseek_prof.trace.run import Run
@@ -29,5 +27,5 @@ class HtmlExporter:
 
         summary = summarize(run, selection.condition)
         if selection.condition is not None and not summary.span_count:
-            raise UsageError(f"Nothing to report: {selection.query!r} selects nothing of {run.name}. Widen the query.")
+            raise selection.empty(run)
         file.write(render(run, summary, selection).encode())

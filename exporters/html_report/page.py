@@ -27,11 +27,13 @@ from deepseek_prof.analysis.results import Summary
 from deepseek_prof.analysis.steps import read_steps
 from deepseek_prof.analysis.verdict import judge
 from deepseek_prof.analysis.window import select
+from deepseek_prof.errors import QueryError
 from deepseek_prof.exporters.html_report.charts import memory_chart, step_chart
 from deepseek_prof.exporters.html_report.colours import OTHER, PHASE_COLOURS, TYPE_COLOURS, legend
 from deepseek_prof.exporters.html_report.facts import run_facts
 from deepseek_prof.exporters.html_report.flame_data import flame_data
 from deepseek_prof.exporters.html_report.tables import kernel_tables, layer_tables, operator_tables
+from deepseek_prof.query import Table, compile_query
 from deepseek_prof.text import clean, duration, percent
 from deepseek_prof.trace.run import Condition, Run
 
@@ -54,7 +56,7 @@ def render(run: Run, summary: Summary, selection: Selection) -> str:
     script = "\n".join(_asset(name) for name in _SCRIPTS)
     whole = selection.condition is None
     steps = read_steps(run)
-    profiles = _profiles(run, summary, selection.condition) if summary.span_count else ()
+    profiles = _profiles(run, summary, selection) if summary.self_ns else ()
     return _template().render(
         name=clean(run.name),
         script_name=clean(str(run.info.get("script") or "")),
@@ -104,16 +106,25 @@ class _Steady:
     params: tuple[Any, ...]
 
 
-def _profiles(run: Run, summary: Summary, condition: Condition | None) -> tuple[Profile, ...]:
+def _profiles(run: Run, summary: Summary, selection: Selection) -> tuple[Profile, ...]:
     """Flame graphs of the very spans that the tables are taken over."""
-    if condition is not None:
-        return all_profiles(run, condition, python=False)
+    if selection.condition is not None:
+        samples = _on_samples(selection.query)
+        return all_profiles(run, selection.condition, samples, python=samples is not None)
     if summary.steps is None:
         return all_profiles(run)
     evicted = summary.window.evicted_before > 0
     chosen = select(run, read_steps(run), summary.steps.warmup, evicted=evicted)
     steady = _Steady(chosen.where, chosen.params)
     return all_profiles(run, steady, steady)
+
+
+def _on_samples(query: str) -> Condition | None:
+    """The query as a condition on samples; None where it asks for what they do not have, as ``dur>1ms`` does."""
+    try:
+        return compile_query(query, Table.SAMPLES)
+    except QueryError:
+        return None
 
 
 def _figures(summary: Summary) -> tuple[tuple[str, str], ...]:
