@@ -96,7 +96,9 @@ class FilterBar(Vertical):
         """The line, the error below it, and the list over what is below."""
         with Horizontal():
             yield Label("/", classes="sign")
-            yield QueryInput(placeholder="filter: type:matmul layer:encoder.* dur>1ms", compact=True)
+            yield QueryInput(
+                placeholder="filter: type:matmul layer:encoder.* dur>1ms", compact=True, select_on_focus=False
+            )
             yield Static("", classes="count")
         yield Static("", classes="problem")
         choices = OptionList()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,8 +46,8 @@ class OutwardApp(App[int]):
     path: Path
     session: RunSession | None
     selection: Selection
-    formats: Mapping[str, tuple[str, str]]
-    """Of ``deepseek-prof export``: what reads each, and the suffix of its files."""
+    formats: Callable[[], Mapping[str, tuple[str, str]]]
+    """Those of ``deepseek-prof export``: what reads each, and the suffix of its files."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,11 +83,12 @@ class OutwardApp(App[int]):
 
     def action_export(self) -> None:
         """Ask for a format and a file, then write it."""
-        if not self.formats:
+        formats = self.formats()
+        if not formats:
             self.notify("This installation has no exporters.", severity="warning", markup=False)
             return
         name = self.path.name if self.session is None else self.session.name
-        self.push_screen(ExportScreen(self.formats, name, self.selection.query), self._export)
+        self.push_screen(ExportScreen(formats, name, self.selection.query), self._export)
 
     def _export(self, wanted: Wanted | None) -> None:
         if wanted is not None:
@@ -133,7 +134,7 @@ class OutwardApp(App[int]):
                 process.terminate()
 
 
-async def _lines(process: asyncio.subprocess.Process) -> Any:
+async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[str]:
     assert process.stdout is not None
     async for line in process.stdout:
         text = line.decode("utf-8", "replace").strip()

@@ -18,6 +18,9 @@ from deepseek_prof.tui.facet_panel import FacetPanel
 from deepseek_prof.tui.layer_browser import LayerBrowser
 from deepseek_prof.tui.query_edit import toggled, with_globs
 
+WIDE = 120
+"""Columns of a window that has room for both."""
+
 
 class SideBar(Vertical):
     """Facets and layers of the selection. It reads also while it is hidden: what is selected is counted here."""
@@ -50,11 +53,23 @@ class SideBar(Vertical):
     def __init__(self) -> None:
         super().__init__(id="side")
         self._selection = Selection()
+        self._wanted: bool | None = None
+        self.display = False
 
     def compose(self) -> ComposeResult:
         """Facets over layers."""
         yield FacetPanel()
         yield LayerBrowser()
+
+    def fit(self, columns: int) -> None:
+        """Be seen where the window is wide enough, unless the user has decided."""
+        self.display = columns >= WIDE if self._wanted is None else self._wanted
+
+    def toggle(self) -> bool:
+        """Come or go, as the user has decided; whether it is seen now."""
+        self._wanted = not self.display
+        self.display = self._wanted
+        return self._wanted
 
     def show(self, session: RunSession, selection: Selection) -> None:
         """Count and show ``selection``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import ClassVar
 
 from rich.style import Style
@@ -106,10 +106,7 @@ class Logs(Pane[LogPages]):
             what = clean(record.op or "")
         took = "" if record.dur_ns is None else duration(record.dur_ns)
         step = "" if record.step is None else str(record.step)
-        return (self._clock(record.ts_ns), label, step, record.phase or "", clean(record.layer or ""), what, took)
-
-    def _clock(self, ts_ns: int) -> str:
-        return clock(ts_ns, getattr(self.app, "time_zone", None))
+        return (clock(record.ts_ns), label, step, record.phase or "", clean(record.layer or ""), what, took)
 
     def _say(self) -> None:
         table = self.query_one(PagedTable)
@@ -128,7 +125,7 @@ class Logs(Pane[LogPages]):
         event.stop()
         record = self._records.get(event.row)
         if record is not None:
-            self.app.push_screen(RecordScreen(record, self._clock(record.ts_ns)), self._leave)
+            self.app.push_screen(RecordScreen(record, clock(record.ts_ns)), self._leave)
 
     def _leave(self, leave: Leave | None) -> None:
         if leave is None or self.selection is None:
@@ -140,8 +137,7 @@ class Logs(Pane[LogPages]):
         field, value = ("layer", record.layer) if leave.to == "layer" else ("op", record.op)
         if value is not None:
             self.post_message(self.Filter(with_values(self.selection.query, field, [value])))
-            if leave.to == "layer":
-                self.post_message(self.Open("layers"))
+            self.post_message(self.Open("layers" if leave.to == "layer" else "operators"))
 
     def action_follow(self) -> None:
         """Stay with the newest record, or no longer."""
@@ -166,10 +162,10 @@ def _told(record: LogRecord) -> str:
     return " ".join(text for text in texts if text)
 
 
-def clock(ts_ns: int, zone: timezone | None = None) -> str:
-    """The time of day to the microsecond, in the local zone unless told."""
+def clock(ts_ns: int) -> str:
+    """The local time of day to the microsecond."""
     seconds, rest_ns = divmod(ts_ns, 1_000_000_000)
     try:
-        return f"{datetime.fromtimestamp(seconds, tz=zone):%H:%M:%S}.{rest_ns // 1000:06d}"
+        return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}.{rest_ns // 1000:06d}"
     except (OverflowError, ValueError, OSError):
         return str(ts_ns)

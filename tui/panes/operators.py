@@ -89,7 +89,7 @@ class Operators(Pane[TopTable]):
         table = self.query_one(PagedTable)
         table.sorted_by = self._sort
         key = self._p99 if self._sort == "p99" else _KEYS[self._sort]
-        self._rows = tuple(sorted(self._rows, key=key))
+        self._rows = tuple(sorted(self._rows, key=lambda row: (key(row), row.name)))
         table.show_rows([self._cells(row) for row in self._rows])
 
     def _p99(self, row: TopRow) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.events import Resize
 from textual.widgets import Static
 
@@ -17,7 +18,7 @@ from deepseek_prof.analysis.series import Series, counters, metrics
 from deepseek_prof.analysis.steps import percentile
 from deepseek_prof.analysis.summary import Summary
 from deepseek_prof.errors import DeepseekProfError
-from deepseek_prof.text import clean, duration, percent, size
+from deepseek_prof.text import clean, count, duration, percent, size
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import bar, histogram, sparkline
 from deepseek_prof.tui.data import RunSession, Selection
@@ -45,9 +46,11 @@ class Overview(Pane[Figures]):
     title = "Overview"
     DEFAULT_CSS = """
     Overview VerticalScroll { padding: 0 1; scrollbar-size-vertical: 1; }
-    Overview.wide VerticalScroll { layout: grid; grid-size: 2; grid-gutter: 0 3; grid-rows: auto; }
-    Overview Static { height: auto; margin: 0 0 1 0; }
-    Overview.wide #verdict { column-span: 2; }
+    Overview Horizontal { height: auto; }
+    Overview Static { width: 1fr; height: auto; }
+    Overview #verdict { width: 100%; margin: 0 0 1 0; }
+    Overview #right { display: none; margin: 0 0 0 3; }
+    Overview.wide #right { display: block; }
     """
 
     def __init__(self, session: RunSession) -> None:
@@ -58,8 +61,10 @@ class Overview(Pane[Figures]):
     def compose(self) -> ComposeResult:
         """The sections."""
         with VerticalScroll():
-            for name in ("verdict", "steps", "phases", "findings", "spread", "counters"):
-                yield Static("", id=name)
+            yield Static(id="verdict")
+            with Horizontal():
+                yield Static(id="left")
+                yield Static(id="right")
 
     def read(self, run: Run, selection: Selection) -> Figures:
         """All but what :meth:`_load_slow` reads."""
@@ -93,17 +98,14 @@ class Overview(Pane[Figures]):
             return
         width = (self.size.width - 5) // 2 if self.has_class("wide") else self.size.width - 3
         width = max(20, width)
-        self._put("verdict", _verdict(self._figures))
-        self._put("steps", _steps(self._figures, width))
-        self._put("phases", self._phases(self._figures, width))
-        self._put("spread", _spread(self._figures, width))
-        self._put("findings", _findings(self._figures, self._slow))
-        self._put("counters", _series(self._slow, width))
-
-    def _put(self, name: str, text: Text) -> None:
-        section = self.query_one(f"#{name}", Static)
-        section.update(text)
-        section.display = bool(text.plain)
+        self.query_one("#verdict", Static).update(_verdict(self._figures, recording=self.session.in_progress))
+        steps, spread = _steps(self._figures, width), _spread(self._figures, width)
+        phases, findings = self._phases(self._figures, width), _findings(self._figures, self._slow)
+        series = _series(self._slow, width)
+        wide = self.has_class("wide")
+        left = [steps, spread, series] if wide else [steps, phases, findings, spread, series]
+        self.query_one("#left", Static).update(_stacked(left))
+        self.query_one("#right", Static).update(_stacked([phases, findings] if wide else []))
 
     def _phases(self, figures: Figures, width: int) -> Text:
         if not figures.phases:
@@ -117,12 +119,21 @@ class Overview(Pane[Figures]):
         return text
 
 
+def _stacked(sections: Sequence[Text]) -> Text:
+    return Text("\n\n").join([section for section in sections if section.plain])
+
+
 def _heading(title: str, note: str = "") -> Text:
     return Text.assemble((title, "bold underline"), (f"  {note}" if note else "", "dim"))
 
 
-def _verdict(figures: Figures) -> Text:
+def _verdict(figures: Figures, *, recording: bool) -> Text:
     verdict = figures.verdict
+    if recording and not figures.whole_ns:
+        return Text.assemble(
+            ("Nothing has been recorded yet.", "bold"),
+            "\nThe program is being recorded: this fills as soon as its first operators have run.",
+        )
     if verdict is None:
         share = figures.self_ns / (figures.whole_ns or 1)
         return Text.assemble(
@@ -152,7 +163,7 @@ def _steps(figures: Figures, width: int) -> Text:
     )
     stats = figures.stats
     if stats is not None:
-        text.append(f" (step {stats.slowest}) · {stats.per_second:.3g} a second" if stats.per_second else "")
+        text.append(f" (step {stats.slowest}) · {count(stats.per_second)} a second" if stats.per_second else "")
         if stats.warmup:
             text.append(f" · warm-up {stats.warmup}")
     return text
@@ -165,11 +176,11 @@ def _spread(figures: Figures, width: int) -> Text:
         return Text()
     text = _heading("How long steps take")
     classes = histogram(values, _HISTOGRAM_ROWS)
-    most = max((number for _, _, number in classes), default=0) or 1
-    for low, high, number in classes:
-        line = f"\n{duration(low):>8} –{duration(high):>8} {number:>8,} "
+    most = max((held for _, _, held in classes), default=0) or 1
+    for low, high, held in classes:
+        line = f"\n{duration(low):>8} –{duration(high):>8} {held:>8,} "
         text.append(line, "dim")
-        text.append(bar(number / most, max(4, width - len(line))), "cyan")
+        text.append(bar(held / most, max(4, width - len(line))), "cyan")
     return text
 
 

@@ -65,20 +65,20 @@ def sections(pane: Widget | None) -> list[Keys]:
     from deepseek_prof.tui.outward import OutwardApp
 
     own = Keys("Everywhere", keys_of(ProfilerApp, "").rows + keys_of(OutwardApp, "").rows)
-    kinds: dict[type[DOMNode], str] = {}
+    kinds: dict[type[DOMNode], None] = {}
     if pane is not None:
-        kinds[type(pane)] = type(pane).__name__
-        kinds |= {type(each): _spaced(type(each).__name__) for each in pane.query("*") if _is_ours(type(each))}
-    kinds |= {QueryInput: "Filter bar", FacetPanel: "Facets", LayerBrowser: "Layer tree"}
-    return [own, *(keys_of(kind, title) for kind, title in kinds.items())]
+        kinds |= {type(each): None for each in (pane, *pane.query("*")) if _is_ours(type(each))}
+    kinds |= dict.fromkeys((QueryInput, FacetPanel, LayerBrowser))
+    return [own, *(keys_of(kind, heading_of(kind)) for kind in kinds)]
 
 
 def _is_ours(kind: type[DOMNode]) -> bool:
     return kind.__module__.startswith("deepseek_prof.tui.")
 
 
-def _spaced(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+def heading_of(kind: type[DOMNode]) -> str:
+    """The name of a class as a heading: ``PagedTable`` as ``Paged table``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).capitalize()
 
 
 class HelpScreen(ModalScreen[None]):
