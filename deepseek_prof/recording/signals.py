@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -16,20 +16,30 @@ _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 
 
 class SignalRelay:
-    """Passes signals that reach us on to the command; those before it has started, once it has."""
+    """Passes signals that reach us on to the command; those before it has started, once it has.
 
-    def __init__(self) -> None:
+    ``own_terminal``: the command is not on our terminal, whose keys thus never reach it.
+    """
+
+    def __init__(self, *, own_terminal: bool = False) -> None:
+        self.told: Callable[[int], None] | None = None
+        """Hears of each signal, after the command."""
+        self.ended = False
+        """Whether the command is gone, and its number may be another's."""
+        self._own_terminal = own_terminal
         self._pid: int | None = None
         self._waiting: list[int] = []
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """The handler for all of them."""
-        if number in _FROM_TERMINAL and _in_foreground():
+        if number in _FROM_TERMINAL and not self._own_terminal and _in_foreground():
             return
         if self._pid is None:
             self._waiting.append(number)
-        else:
+        elif not self.ended:
             _send(self._pid, number)
+        if self.told is not None:
+            self.told(number)
 
     def started(self, pid: int) -> None:
         """The command runs as ``pid``."""
@@ -40,9 +50,9 @@ class SignalRelay:
 
 
 @contextmanager
-def relayed_signals() -> Iterator[SignalRelay]:
+def relayed_signals(relay: SignalRelay | None = None) -> Iterator[SignalRelay]:
     """While the block runs, signals belong to the command. What was ignored (``nohup``) stays ignored for both."""
-    relay = SignalRelay()
+    relay = relay or SignalRelay()
     before: dict[int, Any] = {}
     try:
         for number in (*_FORWARDED, *_FROM_TERMINAL):
