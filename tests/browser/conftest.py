@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.browser import Browser, chromium, missing
 
+__all__ = ["Browser", "browser"]
+
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
