@@ -149,7 +149,7 @@ class _Selected:
             if key in weights:
                 weights[key][0] += each.self_ns
                 weights[key][1] += each.count
-        entries = ((path, *weights[key]) for key, path in found.items())
+        entries = ((path, weights[key][0], weights[key][1]) for key, path in found.items())
         return weighted_profile(name, "nanoseconds", entries, heaviest_first=sort)
 
 

@@ -35,7 +35,7 @@ def byte_sums(run: Run, tree: ContextTree, condition: Condition | None = None, *
         return []
     rows = run.rows(
         f"SELECT rank, pid, context_id, count(*), sum(bytes)::BIGINT FROM spans WHERE ({where}) AND bytes > 0 "
-        "GROUP BY rank, pid, context_id ORDER BY rank, pid, context_id",
+        "AND kind <> 'step' GROUP BY rank, pid, context_id ORDER BY rank, pid, context_id",
         params,
     )
     found = [

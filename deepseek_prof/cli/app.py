@@ -12,6 +12,7 @@ import typer
 
 from deepseek_prof.cli.diff import diff_command
 from deepseek_prof.cli.doctor import doctor_command
+from deepseek_prof.cli.flame import flame_command
 from deepseek_prof.cli.import_trace import import_command
 from deepseek_prof.cli.logs import logs_command
 from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
@@ -50,6 +51,7 @@ def build_app() -> typer.Typer:
     app.command("top", cls=QueryCommand)(_guarded(top_command))
     app.command("logs")(_guarded(logs_command))
     app.command("diff", cls=QueryCommand)(_guarded(diff_command))
+    app.command("flame", cls=QueryCommand)(_guarded(flame_command))
     app.command("tui", cls=QueryCommand)(_guarded(tui_command))
     app.command("sql")(_guarded(sql_command))
     app.command("runs")(_guarded(runs_command))
