@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from benchmarks.measurements.bert_base import BERT_BASE
+from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.long_run import LongRun
 from benchmarks.measurements.querying import QUERYING_10M, QUERYING_100M
@@ -53,6 +54,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Reading(),
     QUERYING_10M,
     QUERYING_100M,
+    Flame(),
     Importing(),
     PYTHON_STACKS,
 )
