@@ -4,6 +4,7 @@
 (() => {
   const SHOWN_ROWS = 15;
   const TREE_ROWS = 30;
+  const NOT_WORTH_HIDING = 5;
 
   const number = new Intl.NumberFormat("en");
 
@@ -90,9 +91,10 @@
       for (const row of rows) row.matches = false;
       const kept = admitted();
       const listed = inOrder(kept);
-      const shown = whole ? listed : listed.slice(0, limit);
+      const long = listed.length > limit + NOT_WORTH_HIDING;
+      const shown = whole || !long ? listed : listed.slice(0, limit);
       body.replaceChildren(...shown.map((row) => row.element));
-      more.hidden = listed.length <= limit;
+      more.hidden = !long;
       more.textContent = whole ? `Show the first ${limit}` : `Show all ${number.format(listed.length)}`;
       const matches = rows.filter((row) => row.matches).length;
       found.textContent = kept ? (matches ? `${number.format(matches)} of ${number.format(rows.length)} match` : "Nothing matches.") : "";

@@ -128,9 +128,9 @@ def _layer_row(summary: Summary, row: LayerRow, label: str, depth: int = 0) -> R
     own, total, forward, backward, device = (_time(ns / summary.per_step) for ns in times)
     share = row.self_ns / (summary.self_ns or 1)
     calls = row.count / summary.per_step
-    cells = (own, _share(share), total, forward, backward, Cell(count(calls), calls))
-    cells += (device,) if summary.devices else ()
-    return Row(clean(row.name, NAME_LIMIT), cells, min(1.0, share), label=label.removesuffix(" ×1"), depth=depth)
+    cells = [own, _share(share), total, forward, backward, Cell(count(calls), calls)]
+    cells += [device] if summary.devices else []
+    return Row(clean(row.name, NAME_LIMIT), tuple(cells), min(1.0, share), label=label.removesuffix(" ×1"), depth=depth)
 
 
 def _within(row: LayerRow) -> str:

@@ -73,7 +73,7 @@ def find(browser: Browser, css: str) -> WebElement:
 
 def evaluated(browser: Browser, script: str, *arguments: str) -> Any:
     """The value of an expression in the page."""
-    return browser.driver.execute_script(f"return {script}", *arguments)  # type: ignore[no-untyped-call]
+    return browser.driver.execute_script(f"return {script}", *arguments)
 
 
 def texts(browser: Browser, css: str) -> Any:
@@ -91,7 +91,7 @@ def frames(browser: Browser, css: str = ".frame") -> Any:
     script = (
         "return [...document.querySelectorAll('#flame-graph ' + arguments[0])].map(e => e.getAttribute('aria-label'))"
     )
-    found: list[str] = browser.driver.execute_script(script, css)  # type: ignore[no-untyped-call]
+    found: list[str] = browser.driver.execute_script(script, css)
     return found
 
 

@@ -26,11 +26,13 @@ from deepseek_prof.exporters import registry
 from deepseek_prof.exporters.html import HtmlExporter
 from deepseek_prof.exporters.html_report.charts import step_chart
 from deepseek_prof.exporters.html_report.flame_data import MAX_FRAMES, flame_data
+from deepseek_prof.importing.importer import import_traces
 from deepseek_prof.query import compile_query
 from deepseek_prof.text import clean, duration
+from tests.support.chrome_trace import one_training_step, write_trace
 from tests.support.drawn import op, write_drawn_run
 from tests.support.hostile import HOSTILE_NAMES, write_hostile_run
-from tests.support.recording import open_run
+from tests.support.recording import open_run, run_cli
 from tests.support.synthetic import write_synthetic_run
 
 VOID = {"meta", "link", "input", "br"}
@@ -211,6 +213,28 @@ def test_steps_without_warmup_are_charted(tmp_path: Path) -> None:
     assert [each.text for each in steps.all("h2")] == ["Steps 3 recorded"]
 
 
+def test_accelerators_have_tables_and_flame_graphs(tmp_path: Path) -> None:
+    import_traces([write_trace(tmp_path / "trace.json", one_training_step())], tmp_path / "run")
+    page = parsed(written(tmp_path / "run"))
+    assert "cuda:0 busy 45 % of the time, 447 µs: kernels 440 µs, copies 7.00 µs" in page.by_id("accelerators").text
+    assert {name: figures[0] for name, figures in rows_of(page, "kernels").items()} == {
+        "gemm_kernel": 400_000,
+        "relu_kernel": 40_000,
+        "Memcpy DtoD (Device -> Device)": 7_000,
+    }
+    assert [figures[-1] for figures in rows_of(page, "layers").values()] == [447_000, 407_000, 40_000]
+    totals = {profile["title"]: profile["whole"] for profile in flame_of(page)["profiles"]}
+    assert totals["layers · accelerator time"] == totals["kernels by type · accelerator time"] == 447_000
+    assert totals["layers · host time"] == 600_000
+
+
+def test_the_command_writes_the_page(training: Path, tmp_path: Path) -> None:
+    done = run_cli("export", "html", str(training), "type:conv or type:matmul", "-o", "report.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    page = parsed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert set(rows_of(page, "types")) == {"matmul"}
+
+
 def test_a_query_is_shown_and_obeyed(training: Path) -> None:
     page = parsed(written(training, "type:matmul phase:backward"))
     assert page.all("header")[0].all("code")[0].text == "type:matmul phase:backward"
@@ -230,7 +254,7 @@ def test_runs_without_steps_layers_or_operators_have_a_page(tmp_path: Path) -> N
     page = parsed(written(bare))
     assert "None found: no optimizer step" in page.by_id("steps").text
     assert rows_of(page, "operators")["aten::mm"][0] == 700
-    assert "by-layer" not in [each.attributes.get("id") for each in page.all("section")]
+    assert "None: no module was called" in page.by_id("by-layer").text
     empty = parsed(written(write_drawn_run(tmp_path / "empty", with_steps=False)))
     assert "no PyTorch operator was recorded" in empty.by_id("verdict").text
     assert not empty.all("table")
