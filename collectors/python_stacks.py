@@ -66,10 +66,12 @@ class PythonStacks:
         """Begin with new processes, and end or go on with the others. Raises OSError."""
         # Its first mark says that the process has admitted us.
         for path in live.glob(f"*/{MARKS_NAME}"):
-            if path.parent.name not in self._watched:
-                pid = path.parent.name.partition("-")[0]
-                if pid.isdecimal():
-                    self._watched[path.parent.name] = _Watched(path.parent, int(pid), self._command(int(pid)))
+            pid = path.parent.name.partition("-")[0]
+            if path.parent.name not in self._watched and pid.isdecimal():
+                for process in self._watched.values():
+                    if process.pid == int(pid):
+                        process.end()  # it has become another program
+                self._watched[path.parent.name] = _Watched(path.parent, int(pid), self._command(int(pid)))
         for process in self._watched.values():
             process.poll()
 
@@ -100,7 +102,7 @@ class _Watched:
 
     def __init__(self, directory: Path, pid: int, command: list[str] | None) -> None:
         self._directory = directory
-        self._pid = pid
+        self.pid = pid
         self._command = command
         self._running: list[tuple[float, subprocess.Popen[bytes]]] = []
         self._number = 0
@@ -179,7 +181,7 @@ class _Watched:
         """py-spy does not tell that a thread has ended."""
         now_ns = time.monotonic_ns()
         try:
-            present = {int(path.name) for path in Path(f"/proc/{self._pid}/task").iterdir()}
+            present = {int(path.name) for path in Path(f"/proc/{self.pid}/task").iterdir()}
         except OSError:
             present = set()
         ended = self._threads.keys() - present
@@ -197,7 +199,7 @@ class _Watched:
 
     def _is_gone(self) -> bool:
         try:
-            return Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
         except OSError:
             return True
 

@@ -19,7 +19,7 @@ def stacks_of(run_dir: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def slow_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of programs/slow_layer.py."""
     return record([str(PROGRAMS / "slow_layer.py")], tmp_path_factory.mktemp("slow"), "--python-stacks")

@@ -152,3 +152,38 @@ def test_native_frames_on_demand(tmp_path: Path) -> None:
 
 def _shown(name: str) -> str:
     return str(PROGRAMS / name)
+
+
+def test_a_process_that_becomes_another_program_is_sampled_as_both(tmp_path: Path) -> None:
+    program = write_program(
+        tmp_path,
+        """
+        import os, sys, time
+        import torch
+
+        def work():
+            end = time.perf_counter() + 1.0
+            while time.perf_counter() < end:
+                pass
+
+        def first():
+            work()
+
+        def second():
+            work()
+
+        torch.ones(2).add_(1)
+        if len(sys.argv) == 1:
+            first()
+            os.execv(sys.executable, [sys.executable, __file__, "again"])
+        second()
+        """,
+    )
+    run_dir = record([str(program)], tmp_path, "--python-stacks")
+    with open_run(run_dir) as run:
+        counts = dict(
+            run.rows("SELECT regexp_extract(stack, '(first|second) \\(', 1) AS f, count(*) FROM samples GROUP BY f")
+        )
+        assert run.rows("SELECT count(DISTINCT pid) FROM samples") == [(1,)]
+    assert counts["first"] > 40
+    assert counts["second"] > 40
