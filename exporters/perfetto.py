@@ -7,7 +7,7 @@ packet; then every span has a packet where it begins and one where it ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from deepseek_prof.exporters.protobuf import varint
 
@@ -24,6 +24,7 @@ _SEQUENCE = 1
 _PACKET = b"\x0a"
 """Field 1 of ``Trace``: each packet stands behind it and its length, so that traces are written as they come."""
 _ANNOTATED = ("layer", "phase", "type")
+_RARE = ("bytes", "flops", "shapes")
 _SpanEnds = dict[tuple[int, int, int], list[int]]
 """Arrows by the track, start and context of the span at their end."""
 
@@ -85,16 +86,28 @@ class _Interned(dict[str, int]):
         return number
 
 
+class _Begin(NamedTuple):
+    """A packet that begins slices of one context, and the parts of it that differ from span to span."""
+
+    packet: Any
+    event: Any
+    step: Any
+    """The first annotation."""
+
+
 class _Packets:
-    """Makes packets. One message for each context is kept and only told what differs: time, track, step."""
+    """Makes packets. One message for each context is kept and only told what differs: time, track, step.
+
+    Nothing is added to kept messages: what is taken out of one again keeps its memory as long as the message lives.
+    """
 
     def __init__(self, protos: Any, stream: SpanStream) -> None:
         self._protos = protos
         self._stream = stream
         self._names, self._categories, self._keys, self._values = (_Interned() for _ in range(4))
         self._begins = [self._begin(row) for row in stream.contexts.to_pylist()]
-        self._end = self._event(protos.TrackEvent.TYPE_SLICE_END)
         self._uuids = [len(stream.tracks) + number for number in range(1, len(stream.tracks) + 1)]
+        self._ends = [self._end(uuid) for uuid in self._uuids]
         self._open_ends_ns: list[list[int]] = [[] for _ in stream.tracks]
         """Of each track, the outermost first."""
 
@@ -110,7 +123,7 @@ class _Packets:
             trusted_packet_sequence_id=_SEQUENCE,
             sequence_flags=protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED,
         )
-        for key in ("step", "bytes", "flops", "shapes"):
+        for key in _RARE:
             self._keys[key]
         data = names.interned_data
         for texts, kept in (
@@ -157,20 +170,24 @@ class _Packets:
                 yield self._ended(track, open_ends_ns.pop())
             end_ns = start_ns + dur_ns
             open_ends_ns.append(min(end_ns, open_ends_ns[-1]) if open_ends_ns else end_ns)
-            packet, event, constant = self._begins[context]
-            packet.timestamp = start_ns
-            event.track_uuid = self._uuids[track]
+            kept = self._begins[context]
+            kept.packet.timestamp = start_ns
+            kept.event.track_uuid = self._uuids[track]
             if step is not None:
-                event.debug_annotations.add(name_iid=self._keys["step"], int_value=step)
-            if rare is not None:
-                event.debug_annotations.extend(rare[row])
+                kept.step.int_value = step
             place = (track, start_ns, context)
-            if place in leaving:
-                event.flow_ids.extend(leaving[place])
-            if place in arriving:
-                event.terminating_flow_ids.extend(arriving[place])
-            yield _framed(packet)
-            del event.debug_annotations[constant:], event.flow_ids[:], event.terminating_flow_ids[:]
+            more = rare[row] if rare is not None else ()
+            if step is None or more or place in leaving or place in arriving:
+                copy = self._protos.TracePacket()
+                copy.CopyFrom(kept.packet)
+                if step is None:
+                    del copy.track_event.debug_annotations[0]
+                copy.track_event.debug_annotations.extend(more)
+                copy.track_event.flow_ids.extend(leaving.get(place, ()))
+                copy.track_event.terminating_flow_ids.extend(arriving.get(place, ()))
+                yield _framed(copy)
+            else:
+                yield _framed(kept.packet)
 
     def ends_before(self, before_ns: int) -> Iterator[bytes]:
         """The packets of spans that are open and end before a time."""
@@ -179,32 +196,37 @@ class _Packets:
                 yield self._ended(track, open_ends_ns.pop())
 
     def _ended(self, track: int, end_ns: int) -> bytes:
-        packet, event, _ = self._end
+        packet = self._ends[track]
         packet.timestamp = end_ns
-        event.track_uuid = self._uuids[track]
         return _framed(packet)
 
-    def _event(self, event_type: int) -> tuple[Any, Any, int]:
+    def _event(self, event_type: int) -> Any:
         packet = self._protos.TracePacket(
             trusted_packet_sequence_id=_SEQUENCE,
             sequence_flags=self._protos.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE,
         )
         packet.track_event.type = event_type
-        return packet, packet.track_event, 0
+        return packet
 
-    def _begin(self, context: dict[str, Any]) -> tuple[Any, Any, int]:
-        """The packet of a context, its event, and how many of the event's annotations stay."""
-        packet, event, _ = self._event(self._protos.TrackEvent.TYPE_SLICE_BEGIN)
+    def _end(self, uuid: int) -> Any:
+        packet = self._event(self._protos.TrackEvent.TYPE_SLICE_END)
+        packet.track_event.track_uuid = uuid
+        return packet
+
+    def _begin(self, context: dict[str, Any]) -> _Begin:
+        packet = self._event(self._protos.TrackEvent.TYPE_SLICE_BEGIN)
+        event = packet.track_event
+        step = event.debug_annotations.add(name_iid=self._keys["step"])
         event.name_iid = self._names[context["name"]]
         event.category_iids.append(self._categories[context["kind"]])
         for key in _ANNOTATED:
             if context[key] is not None:
                 event.debug_annotations.add(name_iid=self._keys[key], string_value_iid=self._values[context[key]])
-        return packet, event, len(event.debug_annotations)
+        return _Begin(packet, event, step)
 
     def _rare(self, batch: pa.RecordBatch) -> list[list[Any]] | None:
         """Annotations of each span that only ``--record full`` and devices know; None where no span has any."""
-        known = [name for name in ("bytes", "flops", "shapes") if batch[name].null_count < len(batch)]
+        known = [name for name in _RARE if batch[name].null_count < len(batch)]
         if not known:
             return None
         annotation = self._protos.DebugAnnotation
@@ -218,6 +240,9 @@ class _Packets:
         ]
 
 
+_FRAMES = [_PACKET + varint(length) for length in range(1 << 12)]
+
+
 def _framed(packet: Any) -> bytes:
     data: bytes = packet.SerializeToString()
-    return b"%b%b%b" % (_PACKET, varint(len(data)), data)
+    return (_FRAMES[len(data)] if len(data) < len(_FRAMES) else _PACKET + varint(len(data))) + data

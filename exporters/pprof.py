@@ -19,6 +19,8 @@ _SPANS = ("spans", "count")
 _TIME = ("time", "nanoseconds")
 _DEVICE_TIME = ("device_time", "nanoseconds")
 """Of accelerators, whose time passes beside the host's and is never added to it."""
+_PROGRAM = 1
+"""The number of the only mapping, which is where pprof looks for a program's name."""
 
 
 class PprofExporter:
@@ -86,7 +88,13 @@ class _Profile:
             + integer(4, self._string(layer))
             for (name, layer), number in self._functions.items()
         ]
-        locations = [integer(1, number) + chunk(4, integer(1, number)) for number in self._functions.values()]
+        locations = [
+            integer(1, number) + integer(2, _PROGRAM) + chunk(4, integer(1, number))
+            for number in self._functions.values()
+        ]
+        # Says that functions and files have their names, so that nobody looks for symbols.
+        script = self._string(str(run.info.get("script") or run.name))
+        program = integer(1, _PROGRAM) + integer(5, script) + integer(7, 1) + integer(8, 1)
         types = [chunk(1, self._value_type(*each)) for each in self._types]
         period = chunk(11, self._value_type(*_TIME)) + integer(12, 1)
         comment = integer(13, self._string(f"deepseek-prof {run.name}")) + integer(14, self._string(_TIME[0]))
@@ -99,6 +107,7 @@ class _Profile:
             (
                 *types,
                 *(chunk(2, sample) for sample in self._samples),
+                chunk(3, program),
                 *(chunk(4, location) for location in locations),
                 *(chunk(5, function) for function in functions),
                 *(chunk(6, text.encode("utf-8", "backslashreplace")) for text in self._strings),
