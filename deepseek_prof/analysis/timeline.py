@@ -34,6 +34,8 @@ class Timeline:
     """One thread or one stream. Its events are ordered and balanced; times count from the earliest of all timelines."""
 
     name: str
+    step: int | None
+    """The step that was taken where the condition asks for none; None: it does, or the run has no steps."""
     began_ns: int
     """The moment that times count from, since the Unix epoch."""
     end_ns: int
@@ -57,18 +59,21 @@ class _Span(NamedTuple):
         return self.rank, self.pid, self.device or "", self.lane
 
 
-def timelines(run: Run, condition: Condition | None = None) -> tuple[Timeline, ...]:
+def timelines(run: Run, condition: Condition | None = None, *, step: int | None = None) -> tuple[Timeline, ...]:
     """The timelines of what ``condition`` selects, of every process its busiest thread first, then its streams.
 
-    A condition that asks for no step is answered for one: of the steady steps that whose length is the median. Without
-    steps everything recorded is taken. On a thread what sticks out of the span around it is cut; on a stream a span
-    ends where the next begins.
+    A condition that asks for no step is answered for ``step``; None: of the steady steps that whose length is the
+    median. Without steps everything recorded is taken. On a thread what sticks out of the span around it is cut; on a
+    stream a span ends where the next begins.
 
     Raises:
         UsageError: nothing is selected, or more than :data:`MAX_SPANS` spans.
         RunDamagedError: a file of the run is damaged.
     """
-    step = None if condition is not None and _ASKS_FOR_STEPS.search(condition.sql) else _median_step(run)
+    if condition is not None and _ASKS_FOR_STEPS.search(condition.sql):
+        step = None
+    elif step is None:
+        step = _median_step(run)
     spans = _read(run, condition, step)
     began_ns = min(span.start_ns for span in spans)
     ends_ns = max(span.start_ns + span.dur_ns for span in spans) - began_ns
@@ -77,7 +82,7 @@ def timelines(run: Run, condition: Condition | None = None) -> tuple[Timeline, .
     several = len({lane[0].place[:2] for lane in lanes}) > 1
     prefix = "" if step is None else f"step {step} · "
     return tuple(
-        Timeline(prefix + _name(lane[0], process=several), began_ns, ends_ns, tuple(_events(lane, began_ns)))
+        Timeline(prefix + _name(lane[0], process=several), step, began_ns, ends_ns, tuple(_events(lane, began_ns)))
         for lane in lanes
     )
 

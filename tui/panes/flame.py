@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from deepseek_prof.analysis.flame import VIEWS, Profile, profiles
 from deepseek_prof.errors import UsageError
-from deepseek_prof.query import Table, compile_query, quoted, to_text
+from deepseek_prof.query import quoted, to_text
 from deepseek_prof.query.globs import Glob
 from deepseek_prof.query.tree import TextMatch
 from deepseek_prof.text import clean, count, duration, percent, size
@@ -52,16 +52,12 @@ class Flame(Pane[Graphs]):
     Flame #search { display: none; height: 1; border: none; padding: 0; }
     Flame #search.open { display: block; }
     Flame #detail { height: 2; background: $panel; }
-    Flame #problem { display: none; padding: 1 2; color: $text-muted; }
-    Flame.empty Icicle { display: none; }
-    Flame.empty #problem { display: block; }
     """
 
     def compose(self) -> ComposeResult:
         """Views, graph, search, details."""
         yield Choices("View", VIEWS)
         yield Icicle(lambda frame: frame_colour(frame, dark=self.app.current_theme.dark))
-        yield Static(id="problem")
         yield Input(placeholder="part of a name; Enter and Escape lead back to the graph", id="search")
         yield Static(id="detail")
 
@@ -75,11 +71,8 @@ class Flame(Pane[Graphs]):
 
     def read(self, run: Run, selection: Selection) -> Graphs:
         """The graphs of the chosen view."""
-        samples = None
-        if self.view == "python" and selection.query:
-            samples = compile_query(selection.query, Table.SAMPLES)
         try:
-            found = profiles(run, self.view, selection.condition, samples)
+            found = profiles(run, self.view, selection.condition, selection.samples)
         except UsageError as error:
             return Graphs((), str(error))
         return Graphs(tuple((each, blocks(each)) for each in found))
@@ -88,14 +81,13 @@ class Flame(Pane[Graphs]):
         """Show the graph that was shown before, as far as there is one."""
         self._graphs = found
         self._shown = min(self._shown, max(0, len(found.profiles) - 1))
-        self.set_class(not found.profiles, "empty")
-        self.query_one("#problem", Static).update(Text(clean(found.problem, 1000)))
         self._draw_graph()
 
     def _draw_graph(self) -> None:
         choices = self.query_one(Choices)
         if not self._graphs.profiles:
             choices.note = ""
+            self.query_one(Icicle).show_message(self._graphs.problem)
             self.query_one("#detail", Static).update("")
             return
         profile, root = self._graphs.profiles[self._shown]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from deepseek_prof.analysis.timeline import timelines
@@ -20,7 +22,7 @@ from deepseek_prof.tui.pane import Pane
 from deepseek_prof.tui.widgets.timeline_chart import Spot, TimelineChart
 from deepseek_prof.tui.widgets.timeline_layout import Chart, chart
 
-_HINT = "w s zoom · a d pan · arrows move · Enter fits · g longest gaps"
+_HINT = "w s zoom · a d pan · g gaps · [ ] steps"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Shown:
     """The chart, and when it begins; where there is none, ``problem`` says why."""
 
     chart: Chart
+    step: int | None = None
+    """The step, where the query asks for none."""
     began_ns: int = 0
     """Since the Unix epoch."""
     problem: str = ""
@@ -38,50 +42,63 @@ class Timeline(Pane[Shown]):
 
     name_of = "timeline"
     title = "Timeline"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket", "step(-1)", "Step before", key_display="["),
+        Binding("right_square_bracket", "step(1)", "Step after", key_display="]"),
+    ]
     DEFAULT_CSS = """
     Timeline #subject { height: 1; color: $text-muted; }
     Timeline #detail { height: 2; background: $panel; }
-    Timeline #problem { display: none; padding: 1 2; color: $text-muted; }
-    Timeline.empty TimelineChart { display: none; }
-    Timeline.empty #problem { display: block; }
     """
 
     def compose(self) -> ComposeResult:
         """What is shown, chart, details."""
         yield Static(id="subject")
         yield TimelineChart(lambda frame: frame_colour(frame, dark=self.app.current_theme.dark))
-        yield Static(id="problem")
         yield Static(id="detail")
 
     def __init__(self, session: RunSession) -> None:
         super().__init__(session)
         self._wanted: tuple[int, int] | None = None
+        self._step: int | None = None
+        """What is shown where the query asks for no step: it stays while a run in progress goes on."""
+        self._shown = Shown(Chart((), 0))
 
-    def show_call(self, start_ns: int, dur_ns: int) -> None:
-        """Once drawn, go to a span: its start since the Unix epoch, and its length."""
+    def show_call(self, start_ns: int, dur_ns: int, step: int | None) -> None:
+        """Go to a span, once drawn: its start since the Unix epoch, its length, and its step."""
         self._wanted = (start_ns, dur_ns)
-        if self.selection is not None and self.selection == self.drawn:
-            self.refresh_data()
+        self._step = step
+        self.refresh_data()
 
     def read(self, run: Run, selection: Selection) -> Shown:
         """The chart of the selection."""
         try:
-            found = timelines(run, selection.condition)
+            found = timelines(run, selection.condition, step=self._step)
         except UsageError as error:
             return Shown(Chart((), 0), problem=str(error))
-        return Shown(chart(found), found[0].began_ns)
+        return Shown(chart(found), found[0].step, found[0].began_ns)
 
     def draw(self, found: Shown, selection: Selection) -> None:
-        """Another chart; the same one again keeps the place that is looked at."""
-        self.set_class(bool(found.problem), "empty")
-        self.query_one("#problem", Static).update(Text(clean(found.problem, 1000)))
-        self.query_one("#subject", Static).update("" if found.problem else _subject(found.chart))
+        """Another chart; the same time again keeps the place that is looked at."""
+        self.query_one("#subject", Static).update("" if found.problem else _subject(found))
         widget = self.query_one(TimelineChart)
-        widget.show(found.chart)
+        if found.problem:
+            widget.show_message(found.problem)
+        else:
+            widget.show(found.chart, keep=found.began_ns == self._shown.began_ns)
+        self._shown = found
+        if found.step is not None:
+            self._step = found.step
         if self._wanted is not None and not found.problem:
             start_ns, dur_ns = self._wanted
             self._wanted = None
             widget.look_at(start_ns - found.began_ns, start_ns - found.began_ns + dur_ns)
+
+    def action_step(self, by: int) -> None:
+        """The step before or behind, where the query asks for none."""
+        if self._step is not None:
+            self._step = max(0, self._step + by)
+            self.refresh_data()
 
     def command(self, selection: Selection) -> tuple[str, ...]:
         """``deepseek-prof flame`` opens the same timeline in the browser."""
@@ -94,8 +111,10 @@ class Timeline(Pane[Shown]):
         self.query_one("#detail", Static).update(Text("\n").join(told))
 
 
-def _subject(shown: Chart) -> Text:
-    return _line(f"{duration(shown.length_ns)} · threads and streams: {len(shown.tracks)} · {_HINT}")
+def _subject(found: Shown) -> Text:
+    step = "" if found.step is None else f"step {found.step}, "
+    tracks = len(found.chart.tracks)
+    return _line(f"{step}{duration(found.chart.length_ns)} · threads and streams: {tracks} · {_HINT}")
 
 
 def _told(spot: Spot) -> Iterator[Text]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.cells import cell_len, set_cell_size
 
 _NARROW = 5
@@ -36,6 +38,12 @@ def fitted_middle(text: str, width: int) -> str:
         return set_cell_size(text, width)
     head = (width - 1) // 3
     return set_cell_size(text, head) + fitted_end(text, width - head) if head else fitted_end(text, width)
+
+
+def message_line(text: str, y: int, width: int) -> str:
+    """Line ``y`` of a text that stands, wrapped and with a margin, where a widget has nothing to draw."""
+    wrapped = ["", *textwrap.wrap(text, max(1, width - 4))]
+    return fitted(f"  {wrapped[y]}" if y < len(wrapped) else "", width)
 
 
 def boxed(text: str, width: int, *, keep_end: bool = False) -> str:

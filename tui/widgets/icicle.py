@@ -20,7 +20,7 @@ from textual.strip import Strip
 
 from deepseek_prof.analysis.flame_paths import Frame
 from deepseek_prof.text import clean, percent
-from deepseek_prof.tui.widgets.cells import boxed
+from deepseek_prof.tui.widgets.cells import boxed, message_line
 from deepseek_prof.tui.widgets.icicle_layout import Block, BlockPath, Box, follow, is_above, layout, matches, sibling
 
 
@@ -73,6 +73,7 @@ class Icicle(ScrollView, can_focus=True):
         self._matches: list[BlockPath] = []
         self._matched: frozenset[Block] | None = None
         self._text = ""
+        self._message = ""
 
     @property
     def cursor(self) -> BlockPath:
@@ -80,7 +81,7 @@ class Icicle(ScrollView, can_focus=True):
         return self._cursor
 
     @property
-    def focused(self) -> BlockPath:
+    def filling(self) -> BlockPath:
         """The path to the block that fills the graph's width."""
         return self._focus
 
@@ -90,9 +91,16 @@ class Icicle(ScrollView, can_focus=True):
             follow(root, [each.name for each in path[1:]]) for path in (self._focus, self._cursor)
         )
         self._hover = None
+        self._message = ""
         self._find()
         self._arrange()
         self._point()
+
+    def show_message(self, text: str) -> None:
+        """Draw no tree, but why there is none."""
+        self._message = clean(text, 1000)
+        self._focus, self._cursor, self._hover, self._matches, self._matched = (), (), None, [], None
+        self._arrange()
 
     def search(self, text: str) -> None:
         """Dim what does not hold ``text`` and go to the first block that does; an empty text ends the search."""
@@ -215,7 +223,7 @@ class Icicle(ScrollView, can_focus=True):
         width, row = self.size.width, y + self.scroll_offset.y
         blank = self.rich_style
         if row >= len(self._rows):
-            return Strip.blank(width, blank)
+            return Strip([Segment(message_line(self._message, y, width), blank)])
         segments: list[Segment] = []
         reached = 0
         for box in self._rows[row]:
@@ -231,7 +239,7 @@ class Icicle(ScrollView, can_focus=True):
         share = percent(box.block.value / (self._focus[0].value or 1))
         if cell_len(label) + len(share) + 2 <= width:
             label = f"{label} {share}"
-        text = boxed(label, width, keep_end=box.block.frame.kind == "layer")
+        text = boxed(label, width, keep_end=box.block.frame.kind == "layer" and label[-1:].isdecimal())
         return Segment(text, self._style(box))
 
     def _style(self, box: Box) -> Style:

@@ -20,7 +20,7 @@ from textual.strip import Strip
 from deepseek_prof.analysis.flame_paths import Frame
 from deepseek_prof.text import clean, duration, percent
 from deepseek_prof.tui.frames import frame_label
-from deepseek_prof.tui.widgets.cells import boxed, fitted
+from deepseek_prof.tui.widgets.cells import boxed, fitted, message_line
 from deepseek_prof.tui.widgets.timeline_layout import Cells, Chart, Track, axis_ticks, cells
 
 _LEAST_NS = 100
@@ -87,6 +87,7 @@ class TimelineChart(ScrollView, can_focus=True):
         self._cursor: Spot | None = None
         self._hover: Spot | None = None
         self._gap = -1
+        self._message = ""
 
     @property
     def view(self) -> tuple[float, float]:
@@ -98,22 +99,30 @@ class TimelineChart(ScrollView, can_focus=True):
         """The span or gap under the cursor; None where there is none."""
         return self._cursor
 
-    def show(self, chart: Chart) -> None:
-        """Draw other tracks, from their beginning to their end."""
+    def show(self, chart: Chart, *, keep: bool = False) -> None:
+        """Draw other tracks, from their beginning to their end, or with ``keep`` the time and the row of before."""
+        before = self._cursor
         self._chart = chart
-        self._rows = [
-            row
-            for track in chart.tracks
-            for row in ((track, None), *((track, depth) for depth in range(len(track.lanes))))
-        ]
-        self._view = (0.0, float(chart.length_ns))
-        self._hover, self._cursor, self._gap = None, None, -1
-        self._row = next((at for at, (_, lane) in enumerate(self._rows) if lane is not None), -1)
+        self._rows = []
+        for track in chart.tracks:
+            self._rows += [(track, None), *((track, depth) for depth in range(len(track.lanes)))]
+        self._hover, self._cursor, self._gap, self._message = None, None, -1, ""
+        if not (keep and before is not None and self._row < len(self._rows)):
+            self._row = next((at for at, (_, lane) in enumerate(self._rows) if lane is not None), -1)
+            self._view = (0.0, float(chart.length_ns))
+            before = None
         self._arrange()
-        self._select(0)
+        self._select(0 if before is None else before.start_ns)
+
+    def show_message(self, text: str) -> None:
+        """Draw no tracks, but why there are none."""
+        self.show(Chart((), 0))
+        self._message = clean(text, 1000)
 
     def look_at(self, start_ns: int, end_ns: int) -> None:
-        """Draw the time around a span, and put the cursor on the innermost span that fills it."""
+        """Draw the time around a span, and put the cursor on it; nothing where the chart does not reach it."""
+        if end_ns <= 0 or start_ns >= self._chart.length_ns:
+            return
         self._zoom_to(start_ns, end_ns)
         for at, (track, lane) in enumerate(self._rows):
             if lane is None:
@@ -157,7 +166,7 @@ class TimelineChart(ScrollView, can_focus=True):
     def action_pan(self, share: float) -> None:
         """Along the time, by a share of what is drawn."""
         start, end = self._view
-        shift = min(max((end - start) * share, -start), self._chart.length_ns - end)
+        shift = (end - start) * share
         self._set_view(start + shift, end + shift)
 
     def action_fit(self) -> None:
@@ -191,10 +200,9 @@ class TimelineChart(ScrollView, can_focus=True):
         self._set_view(middle - (middle - start) * factor, middle + (end - middle) * factor)
 
     def _set_view(self, start: float, end: float) -> None:
-        short = _LEAST_NS - (end - start)
-        if short > 0:
-            start, end = start - short / 2, end + short / 2
-        self._view = (max(0.0, start), min(float(self._chart.length_ns), end))
+        length = min(max(end - start, _LEAST_NS), self._chart.length_ns)
+        start = min(max(0.0, (start + end - length) / 2), self._chart.length_ns - length)
+        self._view = (start, start + length)
         self.refresh()
 
     def _select(self, moment: int) -> None:
@@ -216,7 +224,6 @@ class TimelineChart(ScrollView, can_focus=True):
             length = end - start
             if self._cursor.end_ns <= start or self._cursor.start_ns >= end:
                 middle = (self._cursor.start_ns + self._cursor.end_ns) / 2
-                middle = min(max(middle, length / 2), self._chart.length_ns - length / 2)
                 self._set_view(middle - length / 2, middle + length / 2)
             self.scroll_to_region(Region(0, self._row, 1, 2), animate=False)
         self._point()
@@ -307,6 +314,8 @@ class TimelineChart(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """The axis, which stays in place, the name of a track, or a lane."""
         width = self.size.width
+        if self._message:
+            return Strip([Segment(message_line(self._message, y, width), self.rich_style)])
         if y == 0:
             return self._axis(width)
         row = y - 1 + self.scroll_offset.y
@@ -362,7 +371,7 @@ class TimelineChart(ScrollView, can_focus=True):
         around = track.around(lane, int(spans.start_ns[span])) if frame.kind == "layer" else ()
         style = Style(color=colour.get_contrast_text(1.0).rich_color, bgcolor=colour.rich_color)
         label = clean(frame_label(frame, around[-1] if around else None))
-        text = boxed(label, len(shares), keep_end=frame.kind == "layer")
+        text = boxed(label, len(shares), keep_end=frame.kind == "layer" and label[-1:].isdecimal())
         return Segment(text, marked if cursor else style)
 
 
