@@ -6,10 +6,14 @@ Reads only, beside the converter, which owns the files: what moves meanwhile is 
 from __future__ import annotations
 
 import json
+import os
+import resource
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -22,9 +26,11 @@ from deepseek_prof.recording.span_table import spans_to_arrow
 from deepseek_prof.trace.log_view import rank_of_live
 from deepseek_prof.trace.run import Run
 from deepseek_prof.trace.run_file import read_run_file
+from deepseek_prof.trace.views import run_files
 
 _ATTEMPTS = 8
 _RETRY_S = 0.05
+_MOST_FILES = 1 << 16
 
 _LIVE_TABLES = """
 CREATE TABLE live_spans AS SELECT * FROM raw_spans LIMIT 0;
@@ -52,6 +58,7 @@ class LiveRunReader:
         self._run_dir = run_dir
         self._processes: dict[str, LiveProcess] = {}
         self._converted: dict[Path, frozenset[str]] = {}
+        _raise_file_limit()
 
     def open(self) -> Run:
         """The run as it is now. The caller closes it.
@@ -61,27 +68,31 @@ class LiveRunReader:
             RunDamagedError: a file of it is damaged.
         """
         for attempt in range(_ATTEMPTS):
-            waiting = self._waiting()
-            parts = self._parts()
             try:
-                run = Run.open(self._run_dir)
+                return self._open()
             except RunDamagedError:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 time.sleep(_RETRY_S)  # a process's files are just being moved to its rank
-                continue
-            if self._parts() == parts or attempt == _ATTEMPTS - 1:
-                break
-            run.close()  # a part appeared: it may hold what waits
+        raise AssertionError("the last attempt returns or raises")
+
+    def _open(self) -> Run:
+        # Before the files: what moves from here to there meanwhile is in both, and told apart.
+        waiting = self._waiting()
+        pinned = _pinned(self._run_dir)
         try:
-            self._add(run, waiting, self._converted_segments(parts))
+            run = _PinnedRun.open(self._run_dir, pinned)
+        except BaseException:
+            _release(pinned)
+            raise
+        assert isinstance(run, _PinnedRun)
+        run.pinned = pinned
+        try:
+            self._add(run, waiting, self._converted_segments(pinned))
         except BaseException:
             run.close()
             raise
         return run
-
-    def _parts(self) -> list[Path]:
-        return sorted((self._run_dir / "spans").glob("rank=*/pid=*/part-*.parquet"))
 
     def _waiting(self) -> list[_Waiting]:
         try:
@@ -90,15 +101,16 @@ class LiveRunReader:
             return []  # converted to its end
         return [_Waiting(process, _segments_of(process)) for process in processes]
 
-    def _converted_segments(self, parts: list[Path]) -> frozenset[str]:
+    def _converted_segments(self, pinned: Mapping[Path, int]) -> frozenset[str]:
+        parts = [path for path in pinned if path.name.startswith("part-") and self._run_dir / "spans" in path.parents]
         for path in parts:
             if path not in self._converted:
-                with suppress(RunDamagedError):  # removed for its size just now: opened or not, it is told by the views
-                    text = (read_footer(path).metadata or {}).get(SEGMENTS_KEY, b"[]")
-                    self._converted[path] = frozenset(json.loads(text))
-        return frozenset().union(*(self._converted.get(path, frozenset()) for path in parts))
+                footer = read_footer(Path(f"/proc/self/fd/{pinned[path]}"))
+                self._converted[path] = frozenset(json.loads((footer.metadata or {}).get(SEGMENTS_KEY, b"[]")))
+        return frozenset().union(*(self._converted[path] for path in parts))
 
     def _add(self, run: Run, waiting: list[_Waiting], converted: frozenset[str]) -> None:
+        run.connection.execute("SET threads = 1")  # the other cores are the program's
         run.connection.execute(_LIVE_TABLES)
         clock = read_run_file(self._run_dir).get("clock") or {}
         offset_ns = int(clock.get("epoch_ns") or 0) - int(clock.get("monotonic_ns") or 0)
@@ -116,6 +128,39 @@ class LiveRunReader:
         rank, pid = int(rank_of_live(process.directory)), int(process.pid)
         _insert(run, f"INSERT INTO live_spans BY NAME SELECT {rank} AS rank, {pid} AS pid, * FROM arrived", spans)
         _insert(run, _ADD_CONTEXTS.format(rank=rank, pid=pid), process.contexts.to_arrow())
+
+
+class _PinnedRun(Run):
+    """Closes the descriptors of its files with itself."""
+
+    pinned: Mapping[Path, int] = MappingProxyType({})
+
+    def close(self) -> None:
+        super().close()
+        _release(self.pinned)
+        self.pinned = {}
+
+
+def _pinned(run_dir: Path) -> dict[Path, int]:
+    """The Parquet files of the run, each opened; one that is removed just now is left out."""
+    found: dict[Path, int] = {}
+    for _, path in run_files(run_dir):
+        with suppress(FileNotFoundError):
+            found[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return found
+
+
+def _raise_file_limit() -> None:
+    """A long run has a thousand parts, and all are open at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _release(pinned: Mapping[Path, int]) -> None:
+    for fd in pinned.values():
+        os.close(fd)
 
 
 def _insert(run: Run, sql: str, rows: pa.Table) -> None:

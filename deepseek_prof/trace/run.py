@@ -59,8 +59,8 @@ class Run:
         self._kept: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] = {}
 
     @classmethod
-    def open(cls, path: Path) -> Run:
-        """Open the run directory ``path``.
+    def open(cls, path: Path, pinned: Mapping[Path, int] | None = None) -> Run:
+        """Open the run directory ``path``; of its Parquet files only those that are ``pinned``, where they are.
 
         Raises:
             RunNotFoundError: ``path`` holds no run.
@@ -80,7 +80,7 @@ class Run:
             },
         )
         try:
-            create_views(connection, path)
+            create_views(connection, path, pinned)
             _check_complete(path, info)
         except BaseException:
             connection.close()

@@ -7,7 +7,7 @@ the run's own path nor a half-written file can change what is read. Folders with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,44 +78,55 @@ CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.
 """
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, run_dir: Path) -> None:
+def create_views(
+    connection: duckdb.DuckDBPyConnection, run_dir: Path, pinned: Mapping[Path, int] | None = None
+) -> None:
     """Create ``spans, contexts, counters, samples, sums, logs`` for the run in ``run_dir``.
 
     ``raw_spans`` and ``raw_sums`` are the same without the join to the contexts (the fast way to sum), and
-    ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``.
+    ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``. With ``pinned``, the Parquet files are these and are
+    read through their open descriptors, so that one that is replaced or removed meanwhile is still what it was.
 
     Raises:
         RunDamagedError: a Parquet file is not readable or has other columns; names the file.
     """
-    recorded = _create(connection, run_dir, "spans", "raw_spans", "VIEW")
-    named = _create(connection, run_dir, "contexts", "process_contexts", "TABLE")
+    recorded = _create(connection, run_dir, "spans", "raw_spans", "VIEW", pinned)
+    named = _create(connection, run_dir, "contexts", "process_contexts", "TABLE", pinned)
     for rank, pid in sorted(recorded - named):
         folder = f"rank={rank}/pid={pid}"
         raise RunDamagedError(
             f"{run_dir / 'contexts' / folder}.parquet is missing: without it the spans of process {pid} have no names. "
             f"Move {run_dir / 'spans' / folder} away to read the rest of the run, or record it again."
         )
-    _create(connection, run_dir, "sums", "raw_sums", "TABLE")
-    _create(connection, run_dir, "counters", "raw_counters", "VIEW")
-    _create(connection, run_dir, "samples", "raw_samples", "VIEW")
+    _create(connection, run_dir, "sums", "raw_sums", "TABLE", pinned)
+    _create(connection, run_dir, "counters", "raw_counters", "VIEW", pinned)
+    _create(connection, run_dir, "samples", "raw_samples", "VIEW", pinned)
     connection.execute(_JOINED)
     create_logs_view(connection, run_dir)
 
 
 def _create(
-    connection: duckdb.DuckDBPyConnection, run_dir: Path, folder: str, name: str, what: str
+    connection: duckdb.DuckDBPyConnection,
+    run_dir: Path,
+    folder: str,
+    name: str,
+    what: str,
+    pinned: Mapping[Path, int] | None,
 ) -> set[tuple[int, int]]:
     """Create one view or table; returns the (rank, pid) of which there are files."""
     import duckdb
 
     columns = _COLUMNS[folder]
     groups: dict[tuple[int, int], list[Path]] = {}
-    for path in _parquet_files(run_dir / folder):
-        _check_magic(path)
+    for path in _parquet_files(run_dir / folder) if pinned is None else pinned:
+        if pinned is None:
+            _check_magic(path)
+        elif run_dir / folder not in path.parents:
+            continue
         groups.setdefault(_partition(path, run_dir), []).append(path)
     names = ", ".join(f'"{column}"' for column in columns)
     parts = [
-        f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths)}"
+        f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths, pinned)}"
         for (rank, pid), paths in groups.items()
     ]
     typed = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
@@ -130,8 +141,9 @@ def _create(
     return set(groups)
 
 
-def _read_parquet(paths: list[Path]) -> str:
-    return f"read_parquet([{', '.join(quoted_path(path) for path in paths)}], hive_partitioning=false)"
+def _read_parquet(paths: list[Path], pinned: Mapping[Path, int] | None = None) -> str:
+    named = (quoted_path(path) if pinned is None else f"'/proc/self/fd/{pinned[path]}'" for path in paths)
+    return f"read_parquet([{', '.join(named)}], hive_partitioning=false)"
 
 
 def _partition(path: Path, run_dir: Path) -> tuple[int, int]:
