@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from benchmarks.measurements.bert_base import BERT_BASE
+from benchmarks.measurements.exporting import Exporting
 from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.long_run import LongRun
@@ -56,5 +57,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     QUERYING_100M,
     Flame(),
     Importing(),
+    Exporting(),
     PYTHON_STACKS,
 )

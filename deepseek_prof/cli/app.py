@@ -12,6 +12,7 @@ import typer
 
 from deepseek_prof.cli.diff import diff_command
 from deepseek_prof.cli.doctor import doctor_command
+from deepseek_prof.cli.export import ExportCommand, export_command
 from deepseek_prof.cli.flame import flame_command
 from deepseek_prof.cli.import_trace import import_command
 from deepseek_prof.cli.logs import logs_command
@@ -54,6 +55,7 @@ def build_app() -> typer.Typer:
     app.command("flame", cls=QueryCommand)(_guarded(flame_command))
     app.command("tui", cls=QueryCommand)(_guarded(tui_command))
     app.command("sql")(_guarded(sql_command))
+    app.command("export", cls=ExportCommand)(_guarded(export_command))
     app.command("runs")(_guarded(runs_command))
     app.command("import")(_guarded(import_command))
     app.command("recover")(_guarded(recover_command))
