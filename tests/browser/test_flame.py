@@ -10,6 +10,7 @@ import subprocess
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from deepseek_prof.exporters.viewer import has_app
 from tests.support.browser import Browser
+from tests.support.drawn import module, op, write_drawn_run
 from tests.support.recording import cli_command, environment, record, write_program
 
 PROGRAM = """
@@ -52,15 +54,13 @@ ROWS_WITH = f"const rows = (() => {{ {TABLE} }})(); return rows.some(row => row.
 ROWS_ALL_WITH = ROWS_WITH.replace("rows.some", "rows.length > 0 && rows.every")
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address that a real ``deepseek-prof flame`` prints for a run that was recorded just now."""
+@contextmanager
+def served(*words: str) -> Iterator[str]:
+    """The address that a real ``deepseek-prof flame`` prints; it ends with Ctrl-C."""
     if not has_app() and not os.environ.get("CI"):
         pytest.skip("this installation was built without the viewer")
-    folder = tmp_path_factory.mktemp("flame")
-    run_dir = record([str(write_program(folder, PROGRAM))], folder)
     process = subprocess.Popen(
-        cli_command("flame", str(run_dir), "--no-open"), env=environment(), stderr=subprocess.PIPE, text=True
+        cli_command("flame", *words, "--no-open"), env=environment(), stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stderr is not None
@@ -76,12 +76,30 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.kill()
 
 
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was recorded just now."""
+    folder = tmp_path_factory.mktemp("flame")
+    return record([str(write_program(folder, PROGRAM))], folder)
+
+
+@pytest.fixture(scope="module")
+def address(run_dir: Path) -> Iterator[str]:
+    with served(str(run_dir)) as found:
+        yield found
+
+
+def open_page(browser: Browser, address: str, name: str) -> None:
+    """Open the address and wait until the profile ``name`` is drawn."""
+    browser.driver.get(address)
+    browser.wait("return document.body.innerText.includes(arguments[0])", name)
+    browser.wait(LABELS_DRAWN)
+
+
 @pytest.fixture
 def page(browser: Browser, address: str) -> Browser:
     """The browser with the flame graphs drawn."""
-    browser.driver.get(address)
-    browser.wait("return document.body.innerText.includes(arguments[0])", "layers · host time")
-    browser.wait(LABELS_DRAWN)
+    open_page(browser, address, "layers · host time")
     return browser
 
 
@@ -146,3 +164,25 @@ def test_every_request_went_to_the_address(page: Browser, address: str) -> None:
     assert all(url.startswith(address) for url in requests)
     page.driver.execute_async_script("fetch('http://example.com/').catch(() => {}).finally(arguments[0])")
     assert any("example.com" in message for message in page.console()), "a request elsewhere would be noticed"
+
+
+def test_a_timeline_is_drawn(browser: Browser, run_dir: Path, tmp_path: Path) -> None:
+    with served(str(run_dir), "--view", "timeline", "step:3") as address:
+        open_page(browser, address, "thread ")
+        browser.driver.save_screenshot(str(tmp_path / "timeline.png"))
+        browser.press("3")
+        assert any("Optimizer.step" in row for row in browser.wait(ROWS_WITH, "aten::"))
+        browser.assert_quiet()
+
+
+def test_names_are_text_in_the_page(browser: Browser, tmp_path: Path) -> None:
+    hostile = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "a&amp;b", "名 é", "x" * 3_000]
+    drawn = [module(f"layer {name}", 20, op(name, 9 + index)) for index, name in enumerate(hostile)]
+    run_dir = write_drawn_run(tmp_path / "hostile", lambda rank, step: drawn, steps=2)
+    with served(str(run_dir)) as address:
+        open_page(browser, address, "layers · host time")
+        browser.press("3")
+        rows = browser.wait(ROWS_WITH, "onerror")
+        assert {row.splitlines()[-1].strip() for row in rows} >= {*hostile, *(f"layer {name}" for name in hostile)}
+        assert browser.driver.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
+        browser.assert_quiet()
