@@ -10,8 +10,8 @@ from typing import Any
 from deepseek_prof.analysis.flame import Frame, Profile
 from deepseek_prof.text import clean
 
-MAX_FRAMES = 4000
-"""Of one flame graph: some 100 KB of the page, and more than a screen has columns and rows for."""
+MAX_FRAMES = 3000
+"""Of one flame graph: some 80 KB of the page, and more than a screen has columns and rows for."""
 _NAME_LIMIT = 200
 
 

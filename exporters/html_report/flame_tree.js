@@ -2,25 +2,36 @@
 
 // The flame graphs' data: trees of frames with their places, and figures as text.
 const FlameTree = (() => {
-  const UNITS = {
-    nanoseconds: [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]],
-    bytes: [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"]],
-  };
+  const TIMES = [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]];
+  const SIZES = [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]];
 
   function threeFigures(value) {
     return value >= 99.95 ? value.toFixed(0) : value >= 9.995 ? value.toFixed(1) : value.toFixed(2);
   }
 
-  function amount(value, unit) {
-    if (value <= 0) return "0";
-    const units = UNITS[unit];
-    const [scale, name] = units.find(([each]) => value >= each * 0.9995) ?? units[units.length - 1];
-    return `${threeFigures(value / scale)} ${name}`;
+  // These three write figures as deepseek_prof/text.py does.
+  function duration(ns) {
+    if (ns >= 120e9) {
+      const seconds = Math.round(ns / 1e9);
+      return `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`;
+    }
+    if (ns <= 0) return "0";
+    const [scale, unit] = TIMES.find(([each]) => ns >= each * 0.9995) ?? TIMES[TIMES.length - 1];
+    return `${threeFigures(ns / scale)} ${unit}`;
+  }
+
+  function size(bytes) {
+    const found = SIZES.find(([scale]) => bytes >= scale);
+    return found ? `${threeFigures(bytes / found[0])} ${found[1]}` : `${bytes.toFixed(0)} B`;
   }
 
   function percent(share) {
     if (share > 0 && share < 0.0005) return "<0.1 %";
     return share >= 0.0995 || share === 0 ? `${(share * 100).toFixed(0)} %` : `${(share * 100).toFixed(1)} %`;
+  }
+
+  function amount(value, unit) {
+    return unit === "bytes" ? size(value) : duration(value);
   }
 
   // What tells a frame from those around it: a layer's name without the layer around, an operator's without namespace.
@@ -80,5 +91,5 @@ const FlameTree = (() => {
     return result;
   }
 
-  return { amount, percent, read, search };
+  return { amount, duration, percent, read, search, size };
 })();

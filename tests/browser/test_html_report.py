@@ -10,7 +10,7 @@ import pytest
 from deepseek_prof.analysis.summary import summarize
 from deepseek_prof.exporters.html import HtmlExporter
 from deepseek_prof.exporters.registry import Selection
-from deepseek_prof.text import clean
+from deepseek_prof.text import clean, duration, percent, size
 from tests.support.hostile import write_hostile_run
 from tests.support.recording import open_run, record, write_program
 
@@ -71,7 +71,7 @@ def find(browser: Browser, css: str) -> WebElement:
     return browser.driver.find_element(By.CSS_SELECTOR, css)
 
 
-def evaluated(browser: Browser, script: str, *arguments: str) -> Any:
+def evaluated(browser: Browser, script: str, *arguments: Any) -> Any:
     """The value of an expression in the page."""
     return browser.driver.execute_script(f"return {script}", *arguments)
 
@@ -233,6 +233,24 @@ def test_another_flame_graph_is_chosen(opened: Browser) -> None:
 
     Select(find(opened, "#flame-view")).select_by_visible_text("operators · host time")
     assert any(name.startswith("matmul (type)") for name in frames(opened))
+
+
+def test_figures_are_written_as_in_the_terminal(opened: Browser) -> None:
+    times = [0, 0.4, 1, 999.4, 999.9, 1_234, 9_996, 99_960, 1.5e6, 119.4e9, 120e9, 3_725e9]
+    sizes = [0, 1, 1_023, 1_024, 1_500, 10 << 20, 525 << 20, 3 << 30]
+    shares = [0, 0.0004, 0.0006, 0.012, 0.0994, 0.0996, 0.41, 1]
+    written = evaluated(
+        opened,
+        "[FlameTree.duration, FlameTree.size, FlameTree.percent].map((write, place) => arguments[place].map(write))",
+        times,
+        sizes,
+        shares,
+    )
+    assert written == [
+        [duration(each) for each in times],
+        [size(each) for each in sizes],
+        [percent(each) for each in shares],
+    ]
 
 
 def test_hostile_names_stay_names(browser: Browser, tmp_path: Path) -> None:
