@@ -13,9 +13,11 @@ import pytest
 from deepseek_prof.analysis.flame import VIEWS, Profile, all_profiles, profiles
 from deepseek_prof.analysis.top import top
 from deepseek_prof.errors import UsageError
+from deepseek_prof.importing.importer import import_traces
 from deepseek_prof.query import compile_query
 from deepseek_prof.trace.run import Run
 from tests.flame.drawing import draw, total_of, weights
+from tests.support.chrome_trace import REAL_TRACES
 from tests.support.drawn import Node, module, op, write_drawn_run
 from tests.support.synthetic import write_synthetic_run
 
@@ -203,3 +205,18 @@ def test_deep_stacks_need_no_recursion(tmp_path: Path) -> None:
         (profile, *_) = all_profiles(run)
     assert isinstance(profile, Profile)
     assert max(len(stack.path) for stack in profile.stacks) == 402
+
+
+@pytest.mark.skipif(not REAL_TRACES.is_dir(), reason=f"no traces in {REAL_TRACES}")
+@pytest.mark.parametrize("path", sorted(REAL_TRACES.glob("*.json.gz")), ids=lambda path: path.name)
+def test_flame_graphs_of_real_gpu_programs_are_those_of_top(tmp_path: Path, path: Path) -> None:
+    import_traces([path], tmp_path / "run")
+    with Run.open(tmp_path / "run") as run:
+        found = {profile.name: profile for profile in all_profiles(run)}
+        table = top(run, "type", limit=0)
+    host, device = found["layers · host time"], found["layers · accelerator time"]
+    assert (host.total, device.total) == (table.self_ns, table.device_ns)
+    assert found["kernels by type · accelerator time"].total == found["kernels by layer · accelerator time"].total
+    for row in table.rows:
+        assert total_of(found["operators · host time"], row.name, "type") == row.self_ns
+        assert total_of(found["operators · accelerator time"], row.name, "type") == row.device_ns
