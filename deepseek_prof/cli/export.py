@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 _FIRST_NEWS_S = 1.0
+_FIRST_NEWS_BYTES = 1 << 20
 _NEWS_EVERY_S = 2.0
 _GZIP_LEVEL = 3
 """Twice as fast as 6, and a tenth larger."""
@@ -131,7 +132,7 @@ class _Counted(BufferedIOBase):
         self._file.write(data)
         self._written_bytes += len(data)
         now_s = time.monotonic()
-        if now_s >= self._next_news_s:
+        if now_s >= self._next_news_s and self._written_bytes >= _FIRST_NEWS_BYTES:
             from deepseek_prof.text import size
 
             self._next_news_s = now_s + _NEWS_EVERY_S

@@ -136,39 +136,47 @@ def test_events_nest_and_stand_before_what_they_hold(tmp_path: Path, monkeypatch
     assert deepest > 3
 
 
-def test_arrows_lead_from_operators_to_their_kernels(tmp_path: Path) -> None:
+def test_arrows_lead_from_launches_to_kernels(tmp_path: Path) -> None:
     assert arrows(read(exported(gpu_run(tmp_path), "chrome"))) == [
-        ("ac2g", "aten::addmm", "gemm_kernel"),
-        ("ac2g", "aten::mm", "Memcpy DtoD (Device -> Device)"),
-        ("ac2g", "aten::relu", "relu_kernel"),
+        ("ac2g", "cudaLaunchKernel", "gemm_kernel"),
+        ("ac2g", "cudaLaunchKernel", "relu_kernel"),
+        ("ac2g", "cudaMemcpyAsync", "Memcpy DtoD (Device -> Device)"),
         ("fwdbwd", "Linear_0", "autograd::engine::evaluate_function: AddmmBackward0"),
     ]
 
 
-def launching(folder: Path, kernels: Sequence[int]) -> Path:
-    """A run of one operator that is called as often as ``kernels`` is long, and launches so many each time."""
+def launched(folder: Path, kernels: Sequence[int], *, calls: bool) -> list[tuple[float, float]]:
+    """Both ends of each arrow, in microseconds, where an operator is called at 0, 100, … and launches so many kernels
+    each time, with ``calls`` through the driver at 5, 6, … after that. They run at 1000, 1010, …"""
     events = []
+    done = 0
     for call, count in enumerate(kernels):
-        events.append(complete("aten::relu", 100 * call, 50))
+        events.append(complete("aten::relu", 100 * call, 50, **{"External id": call + 1}))
         for kernel in range(count):
-            correlation = 10 * call + kernel + 1
+            place = {"correlation": done + 1} if calls else {"correlation": 0, "External id": call + 1}
+            if calls:
+                start_us = 100 * call + 5 + kernel
+                events.append(complete("cudaLaunchKernel", start_us, 1, "cuda_runtime", correlation=done + 1))
             events.append(
-                complete("cudaLaunchKernel", 100 * call + 5 + kernel, 1, "cuda_runtime", correlation=correlation)
+                {**on_device("relu_kernel", 1_000 + 10 * done, 5, 0), "args": {"device": 0, "stream": 7, **place}}
             )
-            events.append(on_device("relu_kernel", 1_000 + 10 * correlation, 5, correlation))
+            done += 1
     import_traces([write_trace(folder / "in.json", events)], folder / "run")
-    return folder / "run"
-
-
-def test_kernels_are_shared_out_among_the_calls_in_order(tmp_path: Path) -> None:
-    trace = read(exported(launching(tmp_path, (2, 2)), "chrome"))
+    trace = read(exported(folder / "run", "chrome"))
     ends = {(event["ph"], event["id"]): event["ts"] for event in trace["traceEvents"] if event["ph"] in ("s", "f")}
-    found = sorted((ends["s", arrow], ends["f", arrow]) for phase, arrow in ends if phase == "s")
-    assert found == [(0, 1_010), (0, 1_020), (100, 1_110), (100, 1_120)]
+    return sorted((ends["s", arrow], ends["f", arrow]) for phase, arrow in ends if phase == "s")
 
 
-def test_no_arrow_where_kernels_are_no_multiple_of_the_calls(tmp_path: Path) -> None:
-    assert arrows(read(exported(launching(tmp_path, (1, 2)), "chrome"))) == []
+def test_calls_into_the_driver_and_kernels_belong_together_one_by_one(tmp_path: Path) -> None:
+    assert launched(tmp_path, (1, 2), calls=True) == [(5, 1_000), (105, 1_010), (106, 1_020)]
+
+
+def test_without_calls_into_the_driver_kernels_are_shared_out_among_operators(tmp_path: Path) -> None:
+    assert launched(tmp_path, (2, 2), calls=False) == [(0, 1_000), (0, 1_010), (100, 1_020), (100, 1_030)]
+
+
+def test_no_arrow_where_kernels_are_no_multiple_of_the_operators(tmp_path: Path) -> None:
+    assert launched(tmp_path, (1, 2), calls=False) == []
 
 
 def test_the_last_forward_call_leads_to_the_first_backward(tmp_path: Path) -> None:
