@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher, Static
 
+from deepseek_prof.analysis.groups import OUTSIDE_LAYERS
 from deepseek_prof.errors import RunDamagedError, RunNotFoundError
 from deepseek_prof.query import quoted
 from deepseek_prof.text import clean, count, duration
@@ -137,7 +138,7 @@ class Compare(Pane[Compared]):
 
     def action_only(self) -> None:
         """Make the entry under the cursor the query of all panes."""
-        from deepseek_prof.analysis.per_step import OUTSIDE_LAYERS, OUTSIDE_OPERATORS
+        from deepseek_prof.analysis.per_step import OUTSIDE_OPERATORS
 
         row = self._row(self.query_one("#rows", PagedTable).cursor)
         if row is not None and row.row == "entry" and row.name not in (OUTSIDE_LAYERS, OUTSIDE_OPERATORS):
