@@ -101,7 +101,9 @@ class StackThread:
         self._done: LockType | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, unless it runs: two threads of the program may fork at once."""
+        if self._wake is not None:
+            return
         self._wake, self._done = allocate_lock(), allocate_lock()
         self._wake.acquire()
         self._done.acquire()

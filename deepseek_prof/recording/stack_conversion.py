@@ -26,7 +26,7 @@ from deepseek_prof.recording.samples import (
     rows_of,
     samples_to_arrow,
 )
-from deepseek_prof.recording.stack_clock import Mark, find_anchor, parse_marks
+from deepseek_prof.recording.stack_clock import Mark, find_anchor, parse_marks, unsampled
 from deepseek_prof.recording.stack_frames import FrameTexts
 from deepseek_prof.recording.stack_names import ENDED_THREADS_NAME, MARKS_NAME, OWN_SAMPLES_NAME, REFUSED_NAME
 from deepseek_prof.recording.stack_runs import Stretches, read_own_samples, read_py_spy
@@ -143,7 +143,7 @@ class StackConversion:
                     table, error_ns = stretches
                     metadata = {_CLOCK_ERROR_KEY: str(error_ns).encode()}
                     write_parquet(note.with_suffix(".parquet"), table, metadata)
-        for path in (note, output, note.with_suffix(".err")):
+        for path in (note, output):
             path.unlink(missing_ok=True)
 
     def _dated(self, process: LiveProcess, output: Path, start_ns: int) -> tuple[pa.Table, int] | None:
@@ -156,7 +156,15 @@ class StackConversion:
             if max(found.end_ns, default=0) - min(found.start_ns, default=0) > _SHORT_NS:
                 self._warn(f"Python stacks of process {process.pid} are left out: {output.name} could not be dated")
             return None
-        return _table(found, anchor.offset_ns), anchor.error_ns
+        table = _table(found, anchor.offset_ns)
+        seen = {*found.start_ns, *found.end_ns, *(ts_ns for ts_ns, _ in found.marks)}
+        for start, end in unsampled(sorted(ts_ns + anchor.offset_ns for ts_ns in seen), marks):
+            self._warn(
+                f"{(end - start) / 1e9:.1f} s of the Python stacks of process {process.pid} are missing: py-spy could "
+                "not read it"
+            )
+            table = _without(table, start, end)
+        return table, anchor.error_ns
 
     def _stretches(self, process: LiveProcess) -> pa.Table:
         """All of a process, each moment once, nothing of threads that had ended."""
@@ -190,6 +198,15 @@ def _cut(table: pa.Table, not_before_ns: int, process: LiveProcess) -> pa.Table:
     start = np.maximum(table["start_ns"].to_numpy(), not_before_ns)
     columns = [table["tid"], pa.array(start), pa.array(end), table["stack"]]
     return pa.table(columns, schema=STRETCHES).filter(pa.array(start < end))
+
+
+def _without(table: pa.Table, start_ns: int, end_ns: int) -> pa.Table:
+    """The stretches but for a time in which none begins or ends."""
+    before = pc.min_element_wise(table["end_ns"], pa.scalar(start_ns))
+    after = pc.max_element_wise(table["start_ns"], pa.scalar(end_ns))
+    halves = [table.set_column(2, STRETCHES.field(2), before), table.set_column(1, STRETCHES.field(1), after)]
+    whole = pa.concat_tables(halves)
+    return whole.filter(pc.less(whole["start_ns"], whole["end_ns"]))
 
 
 def _ended_threads(directory: Path) -> Iterator[tuple[int, int]]:

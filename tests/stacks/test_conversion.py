@@ -138,6 +138,19 @@ def test_nothing_of_a_thread_after_its_end(run_dir: Path) -> None:
         assert run.rows("SELECT count(*) FROM samples") == [(30,)]
 
 
+def test_time_in_which_py_spy_could_not_read_is_missing(run_dir: Path) -> None:
+    process = add_process(run_dir)
+    process.end()
+    py_spy(process, [(0, 100, ["a"]), (100, 880, ["b"])])
+    marks = (process.directory / MARKS_NAME).read_text()
+    unseen = "".join(f"{START + ms * MS} {START + (ms + 1) * MS} 2\n" for ms in range(150, 850, 50))
+    (process.directory / MARKS_NAME).write_text(unseen + marks)
+    finished = finish(run_dir)
+    (warning,) = finished["warnings"]
+    assert "0.8 s" in warning
+    assert finished["stacks"]["samples"] == 100
+
+
 def test_the_programs_own_samples_and_why(run_dir: Path) -> None:
     process = add_process(run_dir)
     process.end()

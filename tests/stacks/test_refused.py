@@ -57,6 +57,42 @@ def test_a_process_that_dropped_dumpability_samples_itself(undumpable: Path, tmp
     assert not [frame for frame in frames if "_stack_work" in frame or "layers.py" in frame]
 
 
+def test_a_process_that_shuts_py_spy_out_later_goes_on_by_itself(tmp_path: Path) -> None:
+    program = write_program(
+        tmp_path,
+        f"""
+        import ctypes, time
+        import torch
+
+        def busy(seconds):
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                torch.ones(100).sum()
+
+        def open_to_it():
+            busy(1.5)
+
+        def shut():
+            busy(3)
+
+        open_to_it()
+        ctypes.CDLL(None).prctl({PR_SET_DUMPABLE}, 0, 0, 0, 0)
+        shut()
+        """,
+    )
+    run_dir = tmp_path / "run"
+    command = cli_command("run", "--record", "layers", "--python-stacks", "--output", str(run_dir), str(program))
+    done = run_words([*WITHOUT_POWER, *command], tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    assert stacks_of(run_dir)["sampler"] == "py-spy and in-process"
+    with open_run(run_dir) as run:
+        counts = dict(
+            run.rows("SELECT regexp_extract(stack, '(open_to_it|shut) \\(', 1) AS f, count(*) FROM samples GROUP BY f")
+        )
+    assert 60 < counts["open_to_it"] < 160  # what py-spy saw last does not go on
+    assert counts["shut"] > 60
+
+
 def test_the_probe_of_doctor_finds_that_out(monkeypatch: pytest.MonkeyPatch) -> None:
     program = find_py_spy()
     assert program is not None

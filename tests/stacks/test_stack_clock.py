@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepseek_prof.recording.stack_clock import Anchor, Mark, find_anchor, parse_marks
+from deepseek_prof.recording.stack_clock import Anchor, Mark, find_anchor, parse_marks, unsampled
 from deepseek_prof.recording.stack_names import MARK_NUMBERS
 
 PERIOD_NS = 10_000_000
@@ -77,3 +77,14 @@ def test_damaged_lines_are_left_out() -> None:
     marks, threads = parse_marks(lines)
     assert marks == [Mark(1, 2, 1), Mark(2, 3, 0), Mark(3, 4, 2)]
     assert threads == {140: 77}
+
+
+def test_time_in_which_no_mark_was_seen_was_not_sampled() -> None:
+    marks = marks_of(60)
+    numbered = [mark for mark in marks if mark.number]
+    changes = [mark.start_ns + 1 for mark in numbered[:20] + numbered[40:]]
+    assert unsampled(changes, marks) == [(numbered[19].start_ns + 1, numbered[40].start_ns + 1)]
+    assert unsampled([mark.start_ns + 1 for mark in numbered[::5]], marks) == []
+    assert unsampled([], marks) == []
+    # Where the program does not run, neither do the marks.
+    assert unsampled([marks[-1].end_ns + 1, marks[-1].end_ns + 10**11], marks) == []
