@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.cells import cell_len
 from textual.pilot import Pilot
+from textual.widget import Widget
 
 from deepseek_prof.tui.app import ProfilerApp
 from deepseek_prof.tui.pane import Pane
@@ -25,7 +26,7 @@ def play(test: Coroutine[Any, Any, None]) -> None:
 @asynccontextmanager
 async def open_pane(
     path: Path, name: str, *, query: str = "", size: tuple[int, int] = SMALL
-) -> AsyncIterator[tuple[Pilot[int], Pane[Any]]]:
+) -> AsyncIterator[tuple[Pilot[Any], Pane[Any]]]:
     """The app over the run at ``path`` with a pane in front that has drawn ``query``."""
     app = ProfilerApp(path, query)
     async with app.run_test(size=size) as pilot:
@@ -37,27 +38,32 @@ async def open_pane(
         yield pilot, pane
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
+async def until(pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
     """Let the app work until ``condition`` holds; the test's time limit ends what never comes."""
     while not condition():
         await pilot.pause(0.01)
     await pilot.pause()
 
 
-async def press(pilot: Pilot[int], *keys: str) -> None:
+async def press(pilot: Pilot[Any], *keys: str) -> None:
     """Press keys, and let the app answer."""
     await pilot.press(*keys)
     await pilot.pause()
 
 
-def lines(pilot: Pilot[int]) -> list[str]:
-    """The screen's text, line by line. Every line is as wide as the screen, and none holds a control character."""
-    found = [strip.text for strip in pilot.app.screen._compositor.render_strips()]
-    assert [cell_len(line) for line in found] == [pilot.app.size.width] * len(found)
+def lines(pilot: Pilot[Any], widget: Widget | None = None) -> list[str]:
+    """The text of the screen, or of a widget's part of it, line by line.
+
+    Every line is as wide as it should be, and none holds a control character.
+    """
+    region = (widget or pilot.app.screen).region
+    strips = pilot.app.screen._compositor.render_strips()
+    found = [strip.crop(region.x, region.right).text for strip in strips[region.y : region.bottom]]
+    assert [cell_len(line) for line in found] == [region.width] * region.height
     assert all(line.isprintable() for line in found)
     return found
 
 
-def screen(pilot: Pilot[int]) -> str:
+def screen(pilot: Pilot[Any]) -> str:
     """The screen's text."""
     return "\n".join(lines(pilot))

@@ -9,6 +9,8 @@ import pytest
 from textual.pilot import Pilot
 
 from deepseek_prof.tui.app import ProfilerApp
+from deepseek_prof.tui.data import Selection
+from deepseek_prof.tui.panes.compare import Compare
 from deepseek_prof.tui.widgets.paged_table import PagedTable
 from tests.support.drawn import Node, module, op, write_drawn_run
 from tests.support.pilot import LARGE, SMALL, lines, open_pane, play, screen, until
@@ -55,24 +57,25 @@ async def choose(pilot: Pilot[int]) -> None:
     await until(pilot, lambda: "before → after" in screen(pilot))
 
 
-def line_of(pilot: Pilot[int], name: str) -> str:
+def line_of(pilot: Pilot[int], pane: Compare, name: str) -> str:
     """The row of an entry."""
-    return next(line for line in lines(pilot) if line.split()[:1] == [name])
+    return next(line for line in lines(pilot, pane) if line.startswith(f"{name} "))
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_what_became_slower_stands_out(after: Path, size: tuple[int, int]) -> None:
     async def test() -> None:
         async with open_pane(after, "compare", size=size) as (pilot, pane):
+            assert isinstance(pane, Compare)
             assert "Compare this run with an earlier one" in screen(pilot)
-            assert line_of(pilot, "before").split() == ["before", "train", "finished", str(STEPS * 6)]
+            assert line_of(pilot, pane, "before").split() == ["before", "train", "finished", str(STEPS * 6)]
             await choose(pilot)
             assert "mean of 24 and 24 steps" in screen(pilot)
-            assert "▲ slower" in line_of(pilot, "net.fc")
-            assert "2.00×" in line_of(pilot, "net.fc")
-            assert "≈ inconclusive" in line_of(pilot, "net.conv")
-            assert "▲ slower" in next(line for line in lines(pilot) if line.startswith("the step itself"))
-            assert pane.command(pane.selection) == ("diff", "--by", "layer", str(after.parent / "before"))
+            assert "▲ slower" in line_of(pilot, pane, "net.fc")
+            assert "2.00×" in line_of(pilot, pane, "net.fc")
+            assert "≈ inconclusive" in line_of(pilot, pane, "net.conv")
+            assert "▲ slower" in line_of(pilot, pane, "the step itself")
+            assert pane.command(Selection()) == ("diff", "--by", "layer", str(after.parent / "before"))
 
     play(test())
 
@@ -95,7 +98,7 @@ def test_every_way_to_group(after: Path) -> None:
             for by, name in (("op", "aten::addmm"), ("type", "matmul"), ("phase", "forward"), ("layer", "net.fc")):
                 await pilot.press("v")
                 await until(pilot, lambda name=name: any(line.startswith(name) for line in lines(pilot)))  # type: ignore[misc]
-                assert pane.command(pane.selection)[:3] == ("diff", "--by", by)
+                assert pane.command(Selection())[:3] == ("diff", "--by", by)
 
     play(test())
 
@@ -138,7 +141,7 @@ def test_without_another_run_it_says_how_to_get_one(tmp_path: Path, monkeypatch:
             assert "No other run here. Record one: deepseek-prof run train.py" in screen(pilot)
             await pilot.press("enter", "v", "o", "c", "down", "up")
             await pilot.pause()
-            assert pane.command(pane.selection) == ("runs",)
+            assert pane.command(Selection()) == ("runs",)
 
     play(test())
 
@@ -170,7 +173,7 @@ def test_hostile_names_do_not_break_the_screen(tmp_path: Path, size: tuple[int, 
         async with open_pane(path, "compare", size=size) as (pilot, pane):
             lines(pilot)
             await pilot.press("enter")
-            await until(pilot, lambda: pane.command(pane.selection)[0] == "diff")
+            await until(pilot, lambda: pane.command(Selection())[0] == "diff")
             await pilot.app.workers.wait_for_complete()
             for _ in range(len(HOSTILE) + 2):
                 await pilot.press("down")

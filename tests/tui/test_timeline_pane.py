@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from deepseek_prof.analysis import timeline
 from deepseek_prof.importing.importer import import_traces
 from deepseek_prof.tui.app import ProfilerApp
+from deepseek_prof.tui.data import Selection
 from deepseek_prof.tui.panes.timeline import Timeline
 from deepseek_prof.tui.widgets.timeline_chart import TimelineChart
 from tests.support.chrome_trace import one_training_step, write_trace
@@ -113,7 +114,7 @@ def test_gaps_are_found_longest_first(usual: Path) -> None:
 def test_zoom_and_pan_stay_inside_the_time(usual: Path) -> None:
     async def test() -> None:
         async with open_pane(usual, "timeline") as (pilot, _):
-            whole = (0, STEP_NS)
+            whole = (0.0, float(STEP_NS))
             assert chart(pilot).view == whole
             await press(pilot, "w")
             start, end = chart(pilot).view
@@ -217,7 +218,7 @@ def test_what_is_too_much_says_how_to_narrow_it(usual: Path, monkeypatch: pytest
             assert "a timeline shows at most 5" in shown
             assert "step:7" in shown
             await press(pilot, "left", "right", "up", "down", "w", "s", "a", "d", "enter", "g", "home")
-            assert pane.command(pane.selection) == ("flame", "--view", "timeline")
+            assert pane.command(Selection()) == ("flame", "--view", "timeline")
             app = pilot.app
             assert isinstance(app, ProfilerApp)
             app.set_query("op:aten::conv2d")

@@ -76,10 +76,12 @@ class Python(Pane[Sampled]):
         """Table and graph, or what is missing."""
         self._found = found
         self.set_class(found.stacks is None, "empty")
+        table = self.query_one(PagedTable)
         if found.stacks is None:
             self.query_one(Icicle).show_message(found.problem)
+            if table.has_focus:
+                self.query_one(Icicle).focus()
             return
-        table = self.query_one(PagedTable)
         table.show_rows([_cells(row) for row in found.functions])
         self.query_one(Icicle).show(found.stacks)
         self._mark(table.cursor)

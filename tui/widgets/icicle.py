@@ -9,7 +9,6 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.events import Click, Leave, MouseMove, Resize
@@ -88,7 +87,7 @@ class Icicle(ScrollView, can_focus=True):
     def show(self, root: Block) -> None:
         """Draw another tree; cursor, zoom and search stay where the new tree has blocks of the same names."""
         self._focus, self._cursor = (
-            follow(root, [each.name for each in path[1:]]) for path in (self._focus, self._cursor)
+            follow(root, [each.frame.name for each in path[1:]]) for path in (self._focus, self._cursor)
         )
         self._hover = None
         self._message = ""
@@ -108,6 +107,8 @@ class Icicle(ScrollView, can_focus=True):
         self._find()
         if self._matches:
             self._move(self._matches[0])
+        else:
+            self._point()
         self.refresh()
 
     def _find(self) -> None:
@@ -213,10 +214,6 @@ class Icicle(ScrollView, can_focus=True):
         if not 0 <= row < len(self._rows):
             return None
         return next((box for box in self._rows[row] if box.start <= x < box.end), None)
-
-    def render(self) -> RenderResult:
-        """Nothing: lines are drawn one by one."""
-        return ""
 
     def render_line(self, y: int) -> Strip:
         """One row of boxes."""

@@ -161,4 +161,4 @@ def sibling(path: BlockPath, step: int) -> BlockPath:
 
 def is_above(above: BlockPath, path: BlockPath) -> bool:
     """Whether ``above`` is the path to an ancestor of ``path``'s block or to that block."""
-    return len(above) <= len(path) and path[len(above) - 1] is above[-1]
+    return path[: len(above)] == above

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.events import Click, Leave, MouseMove, MouseScrollDown, MouseScrollUp, Resize
@@ -124,14 +123,16 @@ class TimelineChart(ScrollView, can_focus=True):
         if end_ns <= 0 or start_ns >= self._chart.length_ns:
             return
         self._zoom_to(start_ns, end_ns)
+        found: list[tuple[int, int]] = []
         for at, (track, lane) in enumerate(self._rows):
-            if lane is None:
-                continue
-            span = track.lanes[lane].at(start_ns)
-            if span is not None and track.lanes[lane].end_ns[span] <= end_ns:
-                self._row = at
-                self._select(start_ns)
-                return
+            span = None if lane is None else track.lanes[lane].at(start_ns)
+            if lane is not None and span is not None:
+                spot = _span_spot(track, lane, span)
+                # One whose end sticks out of the span around it was cut: it is still the nearest.
+                found.append((abs(spot.start_ns - start_ns) + abs(spot.end_ns - end_ns), at))
+        if found:
+            self._row = min(found)[1]
+            self._select(start_ns)
 
     def action_along(self, step: int) -> None:
         """To the span before or behind in the lane; out of a gap, to its edge."""
@@ -306,10 +307,6 @@ class TimelineChart(ScrollView, can_focus=True):
         if shown >= 0:
             return row, _span_spot(track, lane, int(shown))
         return row, self._spot(track, lane, int(self._moment(x)))
-
-    def render(self) -> RenderResult:
-        """Nothing: lines are drawn one by one."""
-        return ""
 
     def render_line(self, y: int) -> Strip:
         """The axis, which stays in place, the name of a track, or a lane."""
