@@ -96,7 +96,10 @@ def _draw(steps: int, statistic: str, generator: np.random.Generator) -> Matrix:
     draw serves all entries.
     """
     if statistic == "mean":
-        weights: Matrix = generator.multinomial(steps, np.full(steps, 1 / steps), size=RESAMPLES) / steps
+        weights = np.empty((RESAMPLES, steps))
+        for row in weights:  # for thousands of steps several times faster than Generator.multinomial
+            row[:] = np.bincount(generator.integers(0, steps, steps), minlength=steps)
+        weights /= steps
         return weights
     ranks = np.sort(generator.integers(0, steps, size=(RESAMPLES, steps)), axis=1)
     middles = np.zeros((RESAMPLES, 2), dtype=np.float64)
