@@ -104,6 +104,12 @@ class Compare(Pane[Compared]):
         step = () if table.step is None else (table.step,)
         return Compared((), table, names, rows=(*step, table.total, *table.rows))
 
+    def show(self, selection: Selection) -> None:
+        """Two long runs take some seconds: what stands here meanwhile is of the query before."""
+        if self.other is not None:
+            self._subject(Text(f"comparing with {clean(self.other.name, 40)} …", style="bold"))
+        super().show(selection)
+
     def draw(self, found: Compared, selection: Selection) -> None:
         """The list or the table."""
         self._found = found
