@@ -74,7 +74,7 @@ def _before_fork() -> None:
 
 def _after_fork() -> None:
     if _thread is not None:
-        _thread.start()
+        _start_or_warn(_thread)
 
 
 def _after_fork_in_child() -> None:
@@ -86,7 +86,14 @@ def _after_fork_in_child() -> None:
     if attachment.is_of_this_process():  # not with a recorder that follows no forks
         _admit(attachment.settings.parent_pid)
         _thread = StackThread(attachment, rate_hz)
-        _thread.start()
+        _start_or_warn(_thread)
+
+
+def _start_or_warn(thread: StackThread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:  # no thread to be had; the fork is the program's and must not fail for that
+        thread.attachment.warn(f"no more Python stacks are recorded: {error}")
 
 
 class StackThread:
@@ -104,10 +111,11 @@ class StackThread:
         """Start the thread, unless it runs: two threads of the program may fork at once."""
         if self._wake is not None:
             return
-        self._wake, self._done = allocate_lock(), allocate_lock()
-        self._wake.acquire()
-        self._done.acquire()
-        start_new_thread(self._stack_work, (self._wake, self._done))
+        wake, done = allocate_lock(), allocate_lock()
+        wake.acquire()
+        done.acquire()
+        start_new_thread(self._stack_work, (wake, done))
+        self._wake, self._done = wake, done
 
     def stop(self) -> None:
         """End the thread and wait for it."""

@@ -1,0 +1,124 @@
+"""The thread inside the profiled process: what it samples, that it leaves nothing behind, and that forks go well."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from deepseek_prof.collectors import stack_sampler
+from deepseek_prof.collectors.child import Attachment
+from deepseek_prof.collectors.stack_sampler import OwnSampler, StackThread, thread_id
+from deepseek_prof.recording.stack_frames import FrameTexts
+from deepseek_prof.recording.stack_names import MARKS_NAME, OWN_SAMPLES_NAME, REFUSED_NAME
+from deepseek_prof.recording.stack_runs import read_own_samples
+from tests.stacks.conftest import PROGRAMS
+
+
+class Place:
+    """What the thread needs of an attachment."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.warnings: list[str] = []
+
+    def make_directory(self) -> None:
+        self.directory.mkdir(exist_ok=True)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_the_kernels_number_of_a_thread() -> None:
+    seen: list[tuple[int, int]] = []
+    thread = threading.Thread(target=lambda: seen.append((threading.get_native_id(), thread_id(threading.get_ident()))))
+    thread.start()
+    thread.join()
+    assert seen[0][0] == seen[0][1]
+    assert thread_id(threading.get_ident()) == threading.get_native_id()
+
+
+def test_it_marks_until_refused_and_then_samples(tmp_path: Path) -> None:
+    place = Place(tmp_path / "process")
+    thread = StackThread(cast(Attachment, place), 1000)
+    threads_before = threading.active_count()
+    thread.start()
+    thread.start()  # already there
+    assert threading.active_count() == threads_before
+    _until(lambda: (place.directory / MARKS_NAME).exists() and (place.directory / MARKS_NAME).stat().st_size > 0)
+    (place.directory / REFUSED_NAME).write_text("no")
+    _until((place.directory / OWN_SAMPLES_NAME).exists)
+    size = 0
+
+    def grown() -> bool:
+        return (place.directory / OWN_SAMPLES_NAME).stat().st_size > size + 2000
+
+    _until(grown)
+    thread.stop()
+    thread.stop()
+    size = (place.directory / OWN_SAMPLES_NAME).stat().st_size
+    found = read_own_samples(place.directory / OWN_SAMPLES_NAME, FrameTexts(str(PROGRAMS)))
+    assert found.damage is None
+    assert set(found.tid) >= {threading.get_native_id()}
+    assert any("test_it_marks_until_refused_and_then_samples" in stack for stack in found.stacks)
+    assert (place.directory / OWN_SAMPLES_NAME).stat().st_size == size
+    assert place.warnings == []
+
+
+def test_a_sample_keeps_no_frame_alive(tmp_path: Path) -> None:
+    class Big:
+        pass
+
+    sampler = OwnSampler(tmp_path, 100)
+
+    def work() -> weakref.ref[Big]:
+        held = Big()
+        sampler._sample(1)
+        return weakref.ref(held)
+
+    gone = work()
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_fork_finds_no_thread_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path / "process")
+    thread = StackThread(cast(Attachment, place), 100)
+    monkeypatch.setattr(stack_sampler, "_thread", thread)
+    before = _tasks()
+    thread.start()
+    _until(lambda: len(_tasks()) == len(before) + 1)
+    stack_sampler._before_fork()
+    _until(lambda: _tasks() == before)
+    stack_sampler._after_fork()
+    _until(lambda: len(_tasks()) == len(before) + 1)
+    thread.stop()
+
+
+def test_a_thread_that_cannot_be_had_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    place = Place(tmp_path / "process")
+    monkeypatch.setattr(stack_sampler, "_thread", StackThread(cast(Attachment, place), 100))
+    monkeypatch.setattr(stack_sampler, "start_new_thread", refuse)
+    stack_sampler._after_fork()
+    assert len(place.warnings) == 1
+    stack_sampler._before_fork()
+
+
+def _tasks() -> set[str]:
+    return set(os.listdir("/proc/self/task"))  # noqa: PTH208  # names are all that counts
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; the test's own time limit ends it."""
+    pause = threading.Event()
+    while not condition():
+        pause.wait(0.005)
