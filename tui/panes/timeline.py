@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
@@ -19,8 +18,10 @@ from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.frames import frame_colour
 from deepseek_prof.tui.pane import Pane
-from deepseek_prof.tui.widgets.timeline_chart import Spot, TimelineChart
-from deepseek_prof.tui.widgets.timeline_layout import Chart, chart
+
+if TYPE_CHECKING:  # its module brings numpy, which the first screen need not wait for
+    from deepseek_prof.tui.widgets.timeline_chart import Spot, TimelineChart
+    from deepseek_prof.tui.widgets.timeline_layout import Chart
 
 _HINT = "w s zoom · a d pan · g gaps · [ ] steps"
 
@@ -29,7 +30,7 @@ _HINT = "w s zoom · a d pan · g gaps · [ ] steps"
 class Shown:
     """The chart, and when it begins; where there is none, ``problem`` says why."""
 
-    chart: Chart
+    chart: Chart | None = None
     step: int | None = None
     """The step, where the query asks for none."""
     began_ns: int = 0
@@ -53,6 +54,8 @@ class Timeline(Pane[Shown]):
 
     def compose(self) -> ComposeResult:
         """What is shown, chart, details."""
+        from deepseek_prof.tui.widgets.timeline_chart import TimelineChart
+
         yield Static(id="subject")
         yield TimelineChart(lambda frame: frame_colour(frame, dark=self.app.current_theme.dark))
         yield Static(id="detail")
@@ -62,7 +65,7 @@ class Timeline(Pane[Shown]):
         self._wanted: tuple[int, int] | None = None
         self._step: int | None = None
         """What is shown where the query asks for no step: it stays while a run in progress goes on."""
-        self._shown = Shown(Chart((), 0))
+        self._shown = Shown()
 
     def show_call(self, start_ns: int, dur_ns: int, step: int | None) -> None:
         """Go to a span, once drawn: its start since the Unix epoch, its length, and its step."""
@@ -72,27 +75,36 @@ class Timeline(Pane[Shown]):
 
     def read(self, run: Run, selection: Selection) -> Shown:
         """The chart of the selection."""
+        from deepseek_prof.tui.widgets.timeline_layout import chart
+
         try:
             found = timelines(run, selection.condition, step=self._step)
         except UsageError as error:
-            return Shown(Chart((), 0), problem=str(error))
+            return Shown(problem=str(error))
         return Shown(chart(found), found[0].step, found[0].began_ns)
 
     def draw(self, found: Shown, selection: Selection) -> None:
         """Another chart; the same time again keeps the place that is looked at."""
-        self.query_one("#subject", Static).update("" if found.problem else _subject(found))
-        widget = self.query_one(TimelineChart)
-        if found.problem:
+        widget = self._chart
+        if found.chart is None:
+            self.query_one("#subject", Static).update("")
             widget.show_message(found.problem)
         else:
+            self.query_one("#subject", Static).update(_subject(found.chart, found.step))
             widget.show(found.chart, keep=found.began_ns == self._shown.began_ns)
         self._shown = found
         if found.step is not None:
             self._step = found.step
-        if self._wanted is not None and not found.problem:
+        if self._wanted is not None and found.chart is not None:
             start_ns, dur_ns = self._wanted
             self._wanted = None
             widget.look_at(start_ns - found.began_ns, start_ns - found.began_ns + dur_ns)
+
+    @property
+    def _chart(self) -> TimelineChart:
+        from deepseek_prof.tui.widgets.timeline_chart import TimelineChart
+
+        return self.query_one(TimelineChart)
 
     def action_step(self, by: int) -> None:
         """The step before or behind, where the query asks for none."""
@@ -104,17 +116,16 @@ class Timeline(Pane[Shown]):
         """``deepseek-prof flame`` opens the same timeline in the browser."""
         return ("flame", "--view", "timeline")
 
-    @on(TimelineChart.Pointed)
-    def _pointed(self, event: TimelineChart.Pointed) -> None:
+    def on_timeline_chart_pointed(self, event: TimelineChart.Pointed) -> None:
+        """Tell what is pointed at."""
         event.stop()
         told = [] if event.spot is None else list(_told(event.spot))
         self.query_one("#detail", Static).update(Text("\n").join(told))
 
 
-def _subject(found: Shown) -> Text:
-    step = "" if found.step is None else f"step {found.step}, "
-    tracks = len(found.chart.tracks)
-    return _line(f"{step}{duration(found.chart.length_ns)} · threads and streams: {tracks} · {_HINT}")
+def _subject(shown: Chart, step: int | None) -> Text:
+    prefix = "" if step is None else f"step {step}, "
+    return _line(f"{prefix}{duration(shown.length_ns)} · threads and streams: {len(shown.tracks)} · {_HINT}")
 
 
 def _told(spot: Spot) -> Iterator[Text]:
