@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +90,33 @@ def fully_repeated(run_dir: Path) -> bool:
 def _show(run_dir: Path, program: LiveProgram) -> None:
     from deepseek_prof.tui.app import ProfilerApp
 
-    ProfilerApp(run_dir, program=program).run()
+    before = sys.__stderr__
+    sys.__stderr__ = _Screen(2)  # type: ignore[misc]  # Textual draws on it
+    try:
+        ProfilerApp(run_dir, program=program).run()
+    except OSError as error:
+        program.narrator.warn(f"the view has ended: {error.strerror}")  # a terminal that is gone
+    finally:
+        sys.__stderr__ = before  # type: ignore[misc]
+
+
+class _Screen(io.TextIOWrapper):
+    """Standard error for drawing: drops what a terminal that is gone does not take, and the drawing thread lives on."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(io.BufferedWriter(io.FileIO(fd, "w", closefd=False)), "utf-8", "replace", newline="")
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        with suppress(OSError):
+            super().flush()
 
 
 def _repeated_from(output: Path) -> int:

@@ -57,6 +57,9 @@ def run_command(
     native_stacks: Annotated[
         bool, typer.Option("--native-stacks", help="With C and C++ frames in the stacks; costs more.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Show the run while it goes on, with the program's output in a pane.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings.")] = False,
 ) -> None:
     """Run a program unchanged and record its operators, layers and steps.
@@ -67,9 +70,10 @@ def run_command(
     """
     import shutil
 
+    from deepseek_prof.cli.live import fully_repeated, require_terminal, run_live
     from deepseek_prof.collectors import counter_collectors, process_samplers
     from deepseek_prof.config import load_settings
-    from deepseek_prof.narration import Narrator
+    from deepseek_prof.narration import HeldNarrator
     from deepseek_prof.recording.command import resolve_command
     from deepseek_prof.recording.run_directory import create_run_directory
     from deepseek_prof.recording.signals import die_like
@@ -88,13 +92,16 @@ def run_command(
     flags = {"python-stacks": python_stacks, "native-stacks": native_stacks}
     settings = load_settings(options, *(flag for flag, given in flags.items() if given), quiet=quiet)
     resolved = resolve_command(command or [])
-    narrator = Narrator(quiet=settings.quiet)
+    if live:
+        require_terminal()
+    narrator = HeldNarrator(quiet=settings.quiet)
     _prepare_recorder(resolved, settings.recorder, narrator)
     run_dir = create_run_directory(settings, resolved.argv, resolved.script, resolved.python)
     narrator.say(f"recording into {_short(run_dir)}")
-    outcome = supervise(resolved, run_dir, settings, counter_collectors(), narrator, process_samplers(settings))
+    run = run_live if live else supervise
+    outcome = run(resolved, run_dir, settings, counter_collectors(), narrator, process_samplers(settings))
     _tell(outcome, run_dir, resolved, narrator)
-    if not outcome.processes and outcome.complete and settings.output is None:
+    if not outcome.processes and outcome.complete and settings.output is None and fully_repeated(run_dir):
         # An empty run would only hide the latest real one.
         shutil.rmtree(run_dir)
     raise typer.Exit(die_like(outcome.returncode))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import termios
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -73,3 +75,16 @@ class LiveProgram:
 
     def _told(self, number: int) -> None:
         self.must_leave |= number in (signal.SIGTERM, signal.SIGHUP)
+        if number == signal.SIGHUP:
+            _let_go_of_lost_terminal()
+
+
+def _let_go_of_lost_terminal() -> None:
+    """Put ``/dev/null`` in the place of a terminal that is gone: who writes to it would fail, or wait for ever."""
+    try:
+        termios.tcgetattr(0)
+    except termios.error:
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)

@@ -76,7 +76,9 @@ class ProgramTerminal:
     def interrupt(self) -> None:
         """Send SIGINT to the terminal's foreground processes, whatever Ctrl-C means to the program."""
         with suppress(OSError):  # it has ended
-            os.killpg(os.tcgetpgrp(self._master), signal.SIGINT)
+            group = os.tcgetpgrp(self._master)
+            if group > 0:  # 0 is nobody's, and would mean our own group
+                os.killpg(group, signal.SIGINT)
 
     def resize(self, columns: int, lines: int) -> None:
         """Tell the program the size of its window; it gets SIGWINCH where that is new."""
