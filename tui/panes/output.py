@@ -89,7 +89,7 @@ class Output(Pane[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Who cannot type is not offered to."""
-        return action != "type" or self._can_type
+        return action != "type" or (self._can_type and not self.typing)
 
     @property
     def _can_type(self) -> bool:
