@@ -72,6 +72,11 @@ def view(pilot: Pilot[int]) -> ProgramView:
     return pilot.app.query_one(ProgramView)
 
 
+def asked(pilot: Pilot[int]) -> bool:
+    """Whether what becomes of the program is being asked."""
+    return isinstance(pilot.app.screen, LeaveScreen)
+
+
 async def shows(pilot: Pilot[int], text: str) -> None:
     """Wait until the screen does."""
     await until(pilot, lambda: text in screen(pilot))
@@ -124,10 +129,10 @@ def test_leaving_asks_while_the_program_runs(key: str, start: Start) -> None:
     async def test(pilot: Pilot[int]) -> None:
         await shows(pilot, "READY")
         await press(pilot, key)
-        assert isinstance(pilot.app.screen, LeaveScreen)
+        assert asked(pilot)
         assert "still runs" in screen(pilot)
         await press(pilot, "escape")
-        assert not isinstance(pilot.app.screen, LeaveScreen)
+        assert not asked(pilot)
         await press(pilot, key, "l")
         await until(pilot, lambda: not pilot.app.is_running)
 
@@ -160,9 +165,7 @@ def test_lines_wrap_anew_at_another_width(start: Start) -> None:
 
 
 def test_hostile_output_stays_in_its_pane(start: Start) -> None:
-    hostile = (
-        "[bold]markup[/bold] \\u202eturned 漢字 e\\u0301 \\x1b]0;title\\x07\\x1b[?1003h\\x1b[?25l\\x9b31m end"
-    )
+    hostile = "[bold]markup[/bold] \\u202eturned 漢字 e\\u0301 \\x1b]0;title\\x07\\x1b[?1003h\\x1b[?25l\\x9b31m end"
 
     async def test(pilot: Pilot[int]) -> None:
         await shows(pilot, "READY")
