@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from _thread import allocate_lock, get_ident, start_new_thread
+from itertools import chain, islice, tee
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
@@ -142,7 +143,7 @@ class StackThread:
     def _mark_until_refused(self, directory: Path, wake: LockType) -> None:
         """Returns when the parent says that py-spy is refused, or when the thread is to end."""
         length_s = MARK_PERIODS / self.rate_hz
-        known: set[int] = set()
+        known: set[tuple[int, int]] = set()
         with _Appended(directory / MARKS_NAME) as file:
             while not (directory / REFUSED_NAME).exists():
                 self._number = self._number % MARK_NUMBERS + 1
@@ -150,9 +151,9 @@ class StackThread:
                 ending = _stack_mark(self._number - 1, wake, length_s)
                 file.write(f"{start_ns} {time.monotonic_ns()} {self._number}\n")
                 if sys.version_info < (3, 11):
-                    for ident in sys._current_frames().keys() - known:  # py-spy cannot tell the thread from there
-                        known.add(ident)
-                        file.write(f"{ident} {thread_id(ident)}\n")
+                    new = thread_ids().items() - known  # py-spy cannot tell the thread from its ident
+                    known |= new
+                    file.write("".join(f"{ident} {tid}\n" for ident, tid in new))
                 eager = time.monotonic() - self._begin_s < _EAGER_S
                 if ending or wake.acquire(timeout=max(_EAGER_GAP_S if eager else _GAP_S, 2 * length_s)):
                     return
@@ -194,9 +195,10 @@ class OwnSampler:
         own = get_ident()
         found = []
         # No frame outlives this function: it would keep the program's tensors alive.
-        for ident, frame in sys._current_frames().items():
+        frames, tids = running_threads()
+        for (ident, frame), tid in zip(frames.items(), tids, strict=True):
             if ident != own:
-                found.append([thread_id(ident), self._stack(frame)])
+                found.append([tid, self._stack(frame)])
         self._line("t", now_ns, found)
 
     def _stack(self, leaf: FrameType) -> int:
@@ -223,12 +225,21 @@ class OwnSampler:
         self._lines.append(json.dumps(entry, separators=(",", ":")) + "\n")
 
 
-def thread_id(ident: int) -> int:
-    """The kernel's number of a thread that is running, by its ``threading.get_ident()``.
+def running_threads() -> tuple[dict[int, FrameType], list[int]]:
+    """The innermost frames of all threads by ``threading.get_ident()``, and the kernel's numbers of these threads.
 
-    Linux puts it into the number of the thread's CPU clock, as include/linux/posix-timers.h lays out.
+    To ask for the clock of a thread that has ended is an error or reads freed memory. Both lists come from one call
+    into C, in which no other thread can run Python, and so none can end.
     """
-    return ~(time.pthread_getcpuclockid(ident) >> 3)
+    taken, asked = tee(islice(iter(sys._current_frames, None), 1))
+    clocks = list(map(time.pthread_getcpuclockid, chain.from_iterable(asked)))
+    # Linux puts the number into that of the thread's CPU clock, as include/linux/posix-timers.h lays out.
+    return next(taken), [~(clock >> 3) for clock in clocks]
+
+
+def thread_ids() -> dict[int, int]:
+    """The kernel's numbers of all threads that run Python, by ``threading.get_ident()``."""
+    return dict(zip(*running_threads(), strict=True))
 
 
 class _Appended:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from types import FrameType
+from typing import Any, cast
 
 import pytest
 
 from deepseek_prof.collectors import stack_sampler
 from deepseek_prof.collectors.child import Attachment
-from deepseek_prof.collectors.stack_sampler import OwnSampler, StackThread, thread_id
+from deepseek_prof.collectors.stack_sampler import OwnSampler, StackThread, thread_ids
 from deepseek_prof.recording.stack_frames import FrameTexts
 from deepseek_prof.recording.stack_names import MARKS_NAME, OWN_SAMPLES_NAME, REFUSED_NAME
 from deepseek_prof.recording.stack_runs import read_own_samples
@@ -35,13 +38,55 @@ class Place:
         self.warnings.append(message)
 
 
-def test_the_kernels_number_of_a_thread() -> None:
-    seen: list[tuple[int, int]] = []
-    thread = threading.Thread(target=lambda: seen.append((threading.get_native_id(), thread_id(threading.get_ident()))))
-    thread.start()
-    thread.join()
-    assert seen[0][0] == seen[0][1]
-    assert thread_id(threading.get_ident()) == threading.get_native_id()
+class Waiting(threading.Thread):
+    """A thread that does nothing until it may end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        self.may_end.wait()
+
+
+@contextmanager
+def waiting_threads(count: int) -> Iterator[list[Waiting]]:
+    threads = [Waiting() for _ in range(count)]
+    try:
+        yield threads
+    finally:
+        for thread in threads:
+            thread.may_end.set()
+            thread.join()
+
+
+def test_the_kernels_numbers_of_threads() -> None:
+    with waiting_threads(3) as threads:
+        found = thread_ids()
+        expected = {thread.ident: thread.native_id for thread in (*threads, threading.current_thread())}
+        assert found.items() >= expected.items()
+
+
+def test_threads_that_end_at_any_moment_of_a_sample_do_no_harm(tmp_path: Path) -> None:
+    sampler = OwnSampler(tmp_path, 100)
+    with waiting_threads(300) as threads:
+        ending = iter(threads)
+
+        def end_one(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+            frame.f_trace_opcodes = True
+            if event == "opcode" and (thread := next(ending, None)):
+                thread.may_end.set()
+                thread.join()
+            return end_one
+
+        before = sys.gettrace()
+        sys.settrace(end_one)
+        try:
+            sampler._sample(1)
+        finally:
+            sys.settrace(before)
+        assert next(ending, None) is not threads[1], "none has ended"
 
 
 def test_it_marks_until_refused_and_then_samples(tmp_path: Path) -> None:
