@@ -10,6 +10,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import secrets
+import sys
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -85,6 +86,11 @@ class ViewerServer(ThreadingHTTPServer):
         while (left_s := self.asked_s + idle_s - time.monotonic()) > 0:
             self.timeout = left_s
             self.handle_request()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that goes away in the middle of an answer is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def page(self, host: str, target: str) -> _Page | HTTPStatus:
         """What a request gets, by its ``Host`` header and its target."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -123,3 +124,21 @@ def test_a_request_that_is_refused_keeps_nothing_alive(server: ViewerServer) -> 
     assert server.asked_s == before
     assert ask(server, urlsplit(server.url).path)[0] == 200
     assert server.asked_s > before
+
+
+def test_a_browser_that_goes_away_in_an_answer_is_no_error(app: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with ViewerServer(b"x" * 20_000_000, app=app) as server:
+        threading.Thread(target=server.serve, args=(30.0,), daemon=True).start()
+        before = set(threading.enumerate())
+        with socket.create_connection(("127.0.0.1", server.server_port)) as gone:
+            gone.sendall(
+                f"GET {urlsplit(server.url).path}profile.speedscope.json HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
+            gone.recv(100)
+            answering = set(threading.enumerate()) - before
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+        for thread in answering:
+            thread.join()
+        assert answering
+        assert ask(server, urlsplit(server.url).path)[0] == 200
+    assert capfd.readouterr().err == ""
