@@ -16,6 +16,7 @@ from benchmarks.measurements.resnet18 import RESNET18
 from benchmarks.measurements.stacks import PYTHON_STACKS
 from benchmarks.measurements.start_up import StartUp
 from benchmarks.measurements.tiny_transformer import TINY_TRANSFORMER
+from benchmarks.measurements.tui import Tui
 from benchmarks.results import Row, Sample
 from benchmarks.session import Session
 
@@ -56,6 +57,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     QUERYING_10M,
     QUERYING_100M,
     Flame(),
+    Tui(),
     Importing(),
     Exporting(),
     PYTHON_STACKS,

@@ -23,51 +23,92 @@ colour of an operator type. A pane that another one leads to with more than a qu
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.text import Text
 from textual import on
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import ContentSwitcher, Footer, Static
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Footer, Input, Static
 
 from deepseek_prof.errors import DeepseekProfError
+from deepseek_prof.query import known_values
 from deepseek_prof.text import clean
+from deepseek_prof.tui.commands import commands
 from deepseek_prof.tui.data import RunSession, Selection
+from deepseek_prof.tui.facet_panel import FacetPanel
 from deepseek_prof.tui.filter_bar import FilterBar
+from deepseek_prof.tui.head import Head, Problem
 from deepseek_prof.tui.history import History
+from deepseek_prof.tui.live import LeaveScreen, Leaving, LiveWatch
+from deepseek_prof.tui.outward import OutwardApp
 from deepseek_prof.tui.palette import DARK, LIGHT, THEMES
 from deepseek_prof.tui.pane import Pane
 from deepseek_prof.tui.panes import PANES
+from deepseek_prof.tui.panes.output import Output
+from deepseek_prof.tui.panes.timeline import Timeline
+from deepseek_prof.tui.screens.help import HelpScreen, sections
+from deepseek_prof.tui.side_bar import SideBar
 from deepseek_prof.tui.widgets.tab_bar import TabBar
 
+if TYPE_CHECKING:
+    from deepseek_prof.recording.live_program import LiveProgram
+
+_LEAST = (60, 16)
 _STYLES = sorted((Path(__file__).parent / "styles").glob("*.tcss"))
-REFRESH_S = 1.0
-"""How old what is shown of a run in progress may become."""
+REFRESH_S = 0.25
+"""How often a run in progress is read anew."""
+REST_PER_COST = 1
+"""At least so many times what reading it anew has taken, nothing is read."""
 
 
-class ProfilerApp(App[int]):
+class ProfilerApp(OutwardApp):
     """The run in the terminal. Its result is an exit status."""
 
     TITLE = "deepseek-prof"
     CSS_PATH = _STYLES  # type: ignore[assignment]  # Textual takes a list of paths as well
     ENABLE_COMMAND_PALETTE = True
+    AUTO_FOCUS = "ModalScreen *"  # else keys pressed before the run is open would go to the filter
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", key_display="/"),
+        # First of all: keys that come in one burst, as over a slow line, are sent on by the focus of that moment.
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
+        Binding("question_mark", "help", "Help", key_display="?"),
         *(Binding(str(number), f"pane({number})", f"Pane {number}", show=False) for number in range(1, 10)),
         Binding("x", "clear_filter", "Clear filter", show=False),
+        Binding("u", "undo_filter", "Filter before", show=False),
+        Binding("b", "side_bar", "Facets"),
+        Binding("escape", "to_pane", "Back to the pane", show=False),
         Binding("t", "toggle_theme", "Dark or light", show=False),
         Binding("r", "reload", "Read again", show=False),
         Binding("q", "quit", "Quit"),
     ]
 
-    def __init__(self, path: Path, query: str = "", *, history: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        query: str = "",
+        *,
+        formats: Callable[[], Mapping[str, tuple[str, str]]] = dict,
+        history: Path | None = None,
+        program: LiveProgram | None = None,
+    ) -> None:
+        """``formats`` gives those of ``deepseek-prof export``, with what reads each and the suffix of its files;
+        ``history`` is the file of queries, ``program`` the one that we record."""
         super().__init__()
+        self.program = program
+        """The program that we record, with ``run --live``."""
         self.path = path
         self.session: RunSession | None = None
         self.selection = Selection(query)
+        self.formats = formats
+        self._earlier: list[str] = []
+        self._reopening = False
+        self._reopened_s = 0.0
         self.history = History(history)
         for theme in THEMES:
             self.register_theme(theme)
@@ -75,28 +116,50 @@ class ProfilerApp(App[int]):
 
     def compose(self) -> ComposeResult:
         """The head at once; panes once the run is open."""
-        yield Static(Text(f"opening {clean(self.path.name)} …"), id="head")
+        yield Head(self.path)
         yield FilterBar(self._check, self.history)
         yield TabBar({pane.name_of: pane.title for pane in PANES})
         with Horizontal(id="body"):
+            yield SideBar()
             yield ContentSwitcher(id="panes")
-        yield Footer()
+            yield Problem()
+        yield Static(
+            f"This needs {_LEAST[0]} columns and {_LEAST[1]} lines at least: make the window larger.", id="small"
+        )
+        yield Footer(show_command_palette=False)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the palette offers."""
+        yield from commands(self, [*ProfilerApp.BINDINGS, *OutwardApp.BINDINGS])
 
     def on_mount(self) -> None:
         """Open the run beside the first drawing."""
         self.run_worker(self._open(), exclusive=True, group="open")
+        if self.program is not None:
+            self.mount(LiveWatch(self.program))
 
     async def _open(self) -> None:
         try:
-            self.session = await asyncio.to_thread(RunSession, self.path)
+            self.session = await asyncio.to_thread(RunSession, self.path, self.program)
             self.selection = self.session.select(self.selection.query)
         except DeepseekProfError as error:
             self.show_problem(error)
             return
         self.query_one(FilterBar).set_query(self.selection.query)
-        self._draw_head()
-        self.open_pane(PANES[0].name_of)
+        for notice in (*self.session.notices, *([self.history.problem] if self.history.problem else [])):
+            self.notify(clean(notice, 400), markup=False)
+        self.query_one(Head).show(self.session)
+        self.open_pane(PANES[0].name_of if self.program is None else Output.name_of)
         self.set_interval(REFRESH_S, self._follow)
+        self.run_worker(self._learn(), group="learn")
+
+    async def _learn(self) -> None:
+        """What may be typed into the filter bar, for completion."""
+        assert self.session is not None
+        try:
+            self.query_one(FilterBar).know(await self.session.ask(known_values, later=True))
+        except DeepseekProfError as error:
+            self.show_problem(error)
 
     def _check(self, query: str) -> None:
         if self.session is not None:
@@ -114,6 +177,7 @@ class ProfilerApp(App[int]):
             return None
         switcher = self.query_one("#panes", ContentSwitcher)
         found = next((each for each in switcher.children if each.id == name), None)
+        first = found is None
         if found is None:
             kind = next(each for each in PANES if each.name_of == name)
             found = kind(self.session)
@@ -121,48 +185,67 @@ class ProfilerApp(App[int]):
         assert isinstance(found, Pane)
         switcher.current = name
         self.query_one(TabBar).chosen = name
-        found.focus_first()
+        if not (first and self.query_one(FilterBar).input.has_focus):  # somebody types while the run opens
+            found.focus_first()
         if found.selection is not self.selection:
             found.show(self.selection)
         return found
 
     def set_query(self, query: str) -> None:
-        """Make ``query``, which parses, that of all panes."""
+        """Make ``query``, which parses, that of all panes, and show it in the filter bar."""
         if self.session is None:
             return
-        bar = self.query_one(FilterBar)
+        self.query_one(FilterBar).set_query(query)
+        self._select(query)
+
+    def _select(self, query: str) -> None:
+        assert self.session is not None
+        if query != self.selection.query:
+            self._earlier.append(self.selection.query)
         self.selection = self.session.select(query)
-        if bar.input.value != query:
-            bar.set_query(query)
+        self._show_selection()
+
+    def _show_selection(self) -> None:
+        assert self.session is not None
+        self.query_one(Problem).clear()
         if self.pane is not None:
             self.pane.show(self.selection)
 
     def show_problem(self, error: DeepseekProfError) -> None:
         """Say what is wrong with the run, in place of the panes."""
-        self.query_one("#head", Static).update(Text(clean(str(error), 400)))
-
-    def _draw_head(self) -> None:
-        assert self.session is not None
-        self.query_one("#head", Static).update(Text(clean(self.session.name)))
+        self.query_one(Problem).show(error)
 
     async def _follow(self) -> None:
-        if self.session is None or not self.session.in_progress:
+        if self.session is None or not self.session.in_progress or self._reopening:
             return
-        await self._reopen()
+        pane = self.pane
+        if pane is not None and pane.drawn is not pane.selection:
+            return  # a slow question would never be answered
+        # What is large is read less often: the machine is the program's.
+        if time.monotonic() - self._reopened_s >= REST_PER_COST * self.session.refresh_cost_s:
+            await self._reopen()
 
     async def _reopen(self) -> None:
         assert self.session is not None
+        self._reopening = True
         try:
             changed = await self.session.refresh()
         except DeepseekProfError as error:
             self.show_problem(error)
             return
+        finally:
+            self._reopening = False
+            self._reopened_s = time.monotonic()
         if changed:
-            self.set_query(self.selection.query)
+            self.query_one(Head).show(self.session)
+            self.selection = self.session.select(self.selection.query)
+            self._show_selection()
 
     @on(FilterBar.Queried)
     def _queried(self, event: FilterBar.Queried) -> None:
-        self.set_query(event.query)
+        """The bar is left as it is: more may have been typed by now."""
+        if self.session is not None:
+            self._select(event.query)
 
     @on(FilterBar.Left)
     def _left(self) -> None:
@@ -177,13 +260,67 @@ class ProfilerApp(App[int]):
     def _filtered(self, event: Pane.Filter) -> None:
         self.set_query(event.query)
 
+    @on(Pane.Drawn)
+    def _drawn(self, event: Pane.Drawn) -> None:
+        """The facets come after the pane: both at once would make the pane come later."""
+        if self.session is not None and event.selection is self.selection:
+            self.query_one(SideBar).show(self.session, self.selection)
+
+    @on(SideBar.Filter)
+    def _faceted(self, event: SideBar.Filter) -> None:
+        self.set_query(event.query)
+
+    @on(SideBar.Counted)
+    def _counted(self, event: SideBar.Counted) -> None:
+        self.query_one(FilterBar).show_count(event.spans, event.events)
+
+    @on(Pane.Open)
+    def _open_other(self, event: Pane.Open) -> None:
+        self.open_pane(event.name)
+
+    @on(Pane.ShowCall)
+    def _show_call(self, event: Pane.ShowCall) -> None:
+        timeline = self.open_pane(Timeline.name_of)
+        if isinstance(timeline, Timeline):
+            timeline.show_call(event.start_ns, event.dur_ns, event.step)
+
     @on(Pane.Failed)
-    def _failed(self, event: Pane.Failed) -> None:
+    @on(SideBar.Failed)
+    def _failed(self, event: Pane.Failed | SideBar.Failed) -> None:
         self.show_problem(event.error)
 
+    def on_resize(self, event: Resize) -> None:
+        """The side bar comes where there is room; a window too small says so."""
+        small = event.size.width < _LEAST[0] or event.size.height < _LEAST[1]
+        self.screen_stack[0].set_class(small, "small")
+        self.query_one(SideBar).fit(event.size.width)
+
     def action_filter(self) -> None:
-        """Type into the filter bar."""
-        self.query_one(FilterBar).input.focus()
+        """Type into the filter bar; at once, since the next key may be here already."""
+        self.screen.set_focus(self.query_one(FilterBar).input)
+
+    def action_to_pane(self) -> None:
+        """Give the keys back to the pane."""
+        if self.pane is not None:
+            self.pane.focus_first()
+
+    def action_side_bar(self) -> None:
+        """Show the facets and layers beside the panes, and go there; or hide them."""
+        if self.query_one(SideBar).toggle():
+            self.query_one(FacetPanel).focus()
+        else:
+            self.action_to_pane()
+
+    def action_undo_filter(self) -> None:
+        """The query before this one."""
+        if self._earlier:
+            earlier = self._earlier.pop()
+            self.set_query(earlier)
+            self._earlier.pop()
+
+    def action_help(self) -> None:
+        """All keys of what is seen."""
+        self.push_screen(HelpScreen(sections(self.pane)))
 
     def action_clear_filter(self) -> None:
         """Show everything."""
@@ -194,20 +331,65 @@ class ProfilerApp(App[int]):
         if number <= len(PANES):
             self.open_pane(PANES[number - 1].name_of)
 
+    def watch_theme(self) -> None:
+        """Colours of what is drawn already belong to the theme before."""
+        if self.session is not None:
+            self.selection = self.session.select(self.selection.query)
+            self._show_selection()
+
     def action_toggle_theme(self) -> None:
         """Dark or light."""
         self.theme = LIGHT if self.theme == DARK else DARK
 
     async def action_reload(self) -> None:
         """Read the run again."""
-        if self.session is not None:
+        if self.session is None:
+            self.query_one(Problem).clear()
+            self.run_worker(self._open(), exclusive=True, group="open")
+        elif self.query_one(Problem).error is not None:
+            self.query_one(Problem).clear()
+            await self._reopen()
+            if self.query_one(Problem).error is None:
+                self._show_selection()
+        else:
             await self._reopen()
 
     async def action_quit(self) -> None:
-        """Leave."""
-        self.exit(0)
+        """Leave; while the program of ``run --live`` runs, ask what becomes of it."""
+        self._ask_to_leave()
+
+    def action_help_quit(self) -> None:
+        """Ctrl-C, where no text is selected."""
+        self._ask_to_leave()
+
+    def _ask_to_leave(self) -> None:
+        if self.program is not None and self.program.running:
+            self.push_screen(LeaveScreen(self.program.name), self._leave)
+        else:
+            self.exit(0)
+
+    def _leave(self, how: Leaving | None) -> None:
+        if how == "interrupt" and self.program is not None:
+            self.program.terminal.interrupt()
+        if how is not None:
+            self.exit(0)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While keys go to the program, none of them is ours; and a slash may be part of what is typed."""
+        if action == "filter" and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
+            return False
+        if self.program is None or self.session is None:
+            return True
+        pane = self.pane
+        return not (isinstance(pane, Output) and pane.typing)
+
+    @on(LiveWatch.Completed)
+    async def _completed(self) -> None:
+        if self.session is not None:
+            await self._reopen()
 
     def on_unmount(self) -> None:
-        """End the threads."""
+        """End the threads, and what we started."""
+        self.end_children()
         if self.session is not None:
             self.session.close()

@@ -1,7 +1,8 @@
 """The run that the app shows: opened once, asked in threads of its own, and opened anew while it is being recorded.
 
-Every question is a function of a :class:`Run`, given to :meth:`RunSession.ask`. Where the awaiting task is cancelled,
-as Textual does to a worker that a newer one replaces, a question that waits is dropped and one that runs is interrupted.
+Every question is a function of a :class:`Run`, given to :meth:`RunSession.ask`. Where the awaiting task is
+cancelled, as Textual does to a worker that a newer one replaces, a question that waits is dropped and one that runs is
+interrupted.
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from deepseek_prof.analysis.aggregate import keep_totals
+from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.query import Table, compile_tree, parse
 from deepseek_prof.trace.run import Condition, Run
 from deepseek_prof.trace.run_file import RUN_FILE_NAME
+
+if TYPE_CHECKING:
+    from deepseek_prof.recording.live_program import LiveProgram
+    from deepseek_prof.recording.live_run import LiveRunReader
 
 T = TypeVar("T")
 _RECORDED = ("spans", "contexts", "sums", "counters", "samples", "logs", "live")
@@ -25,11 +32,12 @@ _RECORDED = ("spans", "contexts", "sums", "counters", "samples", "logs", "live")
 
 @dataclass(frozen=True)
 class Selection:
-    """What every pane shows: a query that parses, and the conditions on both views; None: everything."""
+    """What every pane shows: a query that parses, and the conditions on spans, log records and samples; None: all."""
 
     query: str = ""
     condition: Condition | None = None
     events: Condition | None = None
+    samples: Condition | None = None
 
 
 class _Lane:
@@ -68,20 +76,28 @@ class _Lane:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._run.close()
 
+    def retire(self) -> None:
+        """Answer what was asked, and end the thread."""
+        self._thread.shutdown(wait=True)
+        self._run.close()
+
 
 class RunSession:
     """An open run with two lanes: one for what the user waits for, one for what may come later."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, program: LiveProgram | None = None) -> None:
         """Open the run at ``path``; blocks, so call it in a thread.
 
-        What a killed recording left is converted first.
+        What a killed recording left is converted first. ``program`` is the one that we record, if any.
 
         Raises:
             RunNotFoundError: there is no run.
             RunDamagedError: a file of it is damaged.
         """
         self.path = path
+        self.program = program
+        self._live: LiveRunReader | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
         self.notices: tuple[str, ...] = ()
         self._stamp: object = None
         self._origin_ns = 0
@@ -108,8 +124,8 @@ class RunSession:
         if not query.strip():
             return Selection()
         tree = parse(query)
-        spans = compile_tree(tree, Table.SPANS, origin_ns=self._origin_ns)
-        return Selection(query, spans, compile_tree(tree, Table.LOGS, origin_ns=self._origin_ns))
+        tables = (Table.SPANS, Table.LOGS, Table.SAMPLES)
+        return Selection(query, *(compile_tree(tree, table, origin_ns=self._origin_ns) for table in tables))
 
     async def ask(self, question: Callable[[Run], T], *, later: bool = False) -> T:
         """The answer to a question, worked out in a thread; ``later`` puts it behind what the user waits for.
@@ -117,15 +133,26 @@ class RunSession:
         Raises:
             RunDamagedError: a file turned out to be damaged.
         """
+        try:
+            return await (self._background if later else self._lane).ask(question)
+        except RunDamagedError:
+            if not self._recording:
+                raise
+        await self.refresh()  # a file was moved, or removed for its size, since the run was opened
         return await (self._background if later else self._lane).ask(question)
 
     async def refresh(self) -> bool:
-        """Open the run anew where its files have changed; whether they had."""
-        if self._stamp == await asyncio.to_thread(_stamp_of, self.path):
+        """Open the run anew where its files have changed; whether they had.
+
+        While it is recorded they always have: a mapped file does not tell when it is written.
+        """
+        if not self._recording and self._stamp == await asyncio.to_thread(_stamp_of, self.path):
             return False
         lanes, run = (self._lane, self._background), self.run
         await asyncio.to_thread(self._open)
-        await asyncio.to_thread(_close, *lanes, run)
+        retiring = asyncio.create_task(asyncio.to_thread(_retire, *lanes, run))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
         return True
 
     def close(self) -> None:
@@ -137,9 +164,14 @@ class RunSession:
 
         began_s = time.monotonic()
         stamp = _stamp_of(self.path)  # before reading: what changes meanwhile is read again
-        self._recording = is_recording(self.path)
-        run = Run.open(self.path)
-        first = run.rows("SELECT min(start_ns) FROM raw_spans")[0][0]
+        self._recording = is_recording(self.path) or (self.program is not None and not self.program.completed)
+        run = self._open_live() if self._recording else Run.open(self.path)
+        try:
+            keep_totals(run)
+            first = run.rows("SELECT min(start_ns) FROM raw_spans")[0][0]
+        except BaseException:
+            run.close()
+            raise
         created = run.info.get("created_ns")
         self._origin_ns = int(first if first is not None else created if isinstance(created, int) else 0)
         self._lane, self._background = _Lane("queries", run.cursor()), _Lane("background", run.cursor())
@@ -147,11 +179,18 @@ class RunSession:
         self._stamp = stamp
         self.refresh_cost_s = time.monotonic() - began_s
 
+    def _open_live(self) -> Run:
+        from deepseek_prof.recording.live_run import LiveRunReader  # with numpy and pyarrow: not for a run that is over
+
+        if self._live is None:
+            self._live = LiveRunReader(self.path)
+        return self._live.open()
+
     def _recover(self) -> None:
         from deepseek_prof.errors import OutputError
         from deepseek_prof.recording.recover import needs_recovery, recover
 
-        if not needs_recovery(self.path):
+        if self.program is not None or not needs_recovery(self.path):
             return
         try:
             recover(self.path)
@@ -163,6 +202,12 @@ class RunSession:
 def _close(*parts: _Lane | Run) -> None:
     for part in parts:
         part.close()
+
+
+def _retire(lane: _Lane, background: _Lane, run: Run) -> None:
+    lane.retire()
+    background.retire()
+    run.close()
 
 
 def _stamp_of(path: Path) -> tuple[Any, ...]:

@@ -41,7 +41,7 @@ class FacetPanel(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
-        Binding("space,enter", "toggle", "Filter by it"),
+        Binding("space,enter", "choose", "Filter by it"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"facet-panel--heading", "facet-panel--cursor", "facet-panel--none"}
     DEFAULT_CSS = """
@@ -133,7 +133,7 @@ class FacetPanel(ScrollView, can_focus=True):
         elif index >= top + self.size.height:
             self.scroll_to(y=index - self.size.height + 1, animate=False, immediate=True)
 
-    def action_toggle(self) -> None:
+    def action_choose(self) -> None:
         """Put the value into the query, or take it out."""
         if self._cursor < len(self._lines):
             line = self._lines[self._cursor]
@@ -146,7 +146,7 @@ class FacetPanel(ScrollView, can_focus=True):
         index = round(self.scroll_offset.y) + event.y
         if index < len(self._lines) and self._lines[index].value is not None:
             self._cursor = index
-            self.action_toggle()
+            self.action_choose()
 
     def on_resize(self, event: Resize) -> None:
         """Lines are as wide as there is room."""

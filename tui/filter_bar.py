@@ -61,7 +61,7 @@ class FilterBar(Vertical):
     FilterBar .sign { width: 2; color: $primary; text-style: bold; }
     FilterBar QueryInput { width: 1fr; height: 1; border: none; padding: 0; background: $surface; }
     FilterBar QueryInput:focus { background: $panel; border: none; }
-    FilterBar .count { width: auto; padding: 0 1; color: $text-muted; }
+    FilterBar .count { width: 30; padding: 0 1; color: $text-muted; text-align: right; }
     FilterBar .problem { display: none; height: auto; max-height: 3; color: $error; padding: 0 2; }
     FilterBar .problem.shown { display: block; }
     FilterBar OptionList {
@@ -123,8 +123,9 @@ class FilterBar(Vertical):
 
     def set_query(self, query: str) -> None:
         """Show a query that was chosen elsewhere and is applied already."""
-        self._set_by_us = query
-        self.input.value = query
+        if self.input.value != query:
+            self._set_by_us = query
+            self.input.value = query
         self.input.cursor_position = len(query)
         self._show_problem("")
         self._close_list()
@@ -137,7 +138,7 @@ class FilterBar(Vertical):
             text = f"{count(spans)} span{'s' * (spans != 1)}"
             if events:
                 text += f" · {count(events)} event{'s' * (events != 1)}"
-        self.query_one(".count", Static).update(Text(text))
+        self.query_one(".count", Static).update(Text(text), layout=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Check, offer, and apply after a moment."""

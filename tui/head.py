@@ -38,7 +38,6 @@ class Problem(Static):
 
     DEFAULT_CSS = """
     Problem { display: none; width: 1fr; padding: 2 4; }
-    Screen.failed Problem { display: block; }
     """
 
     error: DeepseekProfError | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
@@ -54,7 +55,7 @@ def _prefix_glob(name: str) -> str:
 class LayerBrowser(Tree[str]):
     """Layers by name. Typing letters goes to the next layer whose name holds them."""
 
-    BINDINGS: list[BindingType] = [  # noqa: RUF012  # as Textual declares it
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right", "open", "Expand", show=False),
         Binding("left", "shut", "Collapse, or to the layer around", show=False),
         Binding("backspace", "unfind", "Forget a letter of what is sought", show=False),
@@ -81,10 +82,12 @@ class LayerBrowser(Tree[str]):
 
     def show(self, nodes: Sequence[LayerNode]) -> None:
         """Show the layers of a run with their shares; where they are those that are shown, nothing moves."""
-        self._shares = {node.name: node.share for node in nodes}
-        self.notify_style_update()  # labels are drawn with their shares: what is cached of them is stale
+        before, self._shares = self._shares, {node.name: node.share for node in nodes}
         parents = {node.name: node.parent for node in nodes}
         if parents == self._parents:
+            for name, share in self._shares.items():
+                if share != before.get(name):
+                    self._by_name[name].refresh()
             return
         self._parents = parents
         self._by_name = {}

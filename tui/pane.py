@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from textual.containers import Vertical
 from textual.message import Message
@@ -32,7 +32,7 @@ class Pane(Vertical, Generic[T]):
     class Drawn(Message):
         """The pane shows ``selection``."""
 
-        pane: Pane[object]
+        pane: Pane[Any]
         selection: Selection
 
     @dataclass
@@ -95,7 +95,7 @@ class Pane(Vertical, Generic[T]):
         """Give the focus to the widget that keys are for, once it is there."""
 
         def focus() -> None:
-            target = next((each for each in self.query("*") if each.focusable), None)
+            target = next((each for each in self.query("*") if each.focusable and each.display), None)
             if target is not None:
                 target.focus()
 

@@ -52,9 +52,13 @@ class SideBar(Vertical):
 
     def __init__(self) -> None:
         super().__init__(id="side")
-        self._selection = Selection()
+        self._selection: Selection | None = None
         self._wanted: bool | None = None
         self.display = False
+
+    @property
+    def _query(self) -> str:
+        return "" if self._selection is None else self._selection.query
 
     def compose(self) -> ComposeResult:
         """Facets over layers."""
@@ -72,7 +76,9 @@ class SideBar(Vertical):
         return self._wanted
 
     def show(self, session: RunSession, selection: Selection) -> None:
-        """Count and show ``selection``."""
+        """Count and show ``selection``, unless that is done."""
+        if selection is self._selection:
+            return
         self._selection = selection
         self.run_worker(self._load(session, selection), exclusive=True)
 
@@ -94,9 +100,9 @@ class SideBar(Vertical):
     @on(FacetPanel.Toggled)
     def _toggled(self, event: FacetPanel.Toggled) -> None:
         event.stop()
-        self.post_message(self.Filter(toggled(self._selection.query, event.field, event.value)))
+        self.post_message(self.Filter(toggled(self._query, event.field, event.value)))
 
     @on(LayerBrowser.Picked)
     def _picked(self, event: LayerBrowser.Picked) -> None:
         event.stop()
-        self.post_message(self.Filter(with_globs(self._selection.query, "layer", event.globs)))
+        self.post_message(self.Filter(with_globs(self._query, "layer", event.globs)))

@@ -64,6 +64,7 @@ async def drive(path: Path, repeats: int) -> dict[str, float]:
             app.open_pane(name)
             await pilot.pause()
             for query in QUERIES * repeats:
+                await settled(app)
                 app.refreshed.clear()
                 began = time.perf_counter()
                 app.set_query(query)
@@ -93,6 +94,12 @@ async def drive(path: Path, repeats: int) -> dict[str, float]:
         "rows": float(rows),
         "peak_rss_bytes": float(peak_rss_bytes()),
     }
+
+
+async def settled(app) -> None:  # type: ignore[no-untyped-def]  # of textual, which is imported late
+    """Nothing is being read any more, as when a user has looked at what came last."""
+    while not all(worker.is_finished for worker in app.workers):
+        await asyncio.sleep(0.005)
 
 
 async def scroll(app, table_type, jumps: int) -> tuple[list[float], int]:  # type: ignore[no-untyped-def]  # of textual, which is imported late

@@ -139,9 +139,12 @@ class Run:
             raise  # who interrupted knows: no file is to be suspected
         except duckdb.Error as error:
             found = damaged_file(self.connection, self.path, [file for _, file in run_files(self.path)])
-            if found is None:
-                raise
-            raise found from error
+            if found is not None:
+                raise found from error
+            if isinstance(error, duckdb.IOException):
+                reason = str(error).splitlines()[0]
+                raise RunDamagedError(f"{self.path} lacks a file that it had when it was opened ({reason}).") from error
+            raise
 
     def cursor(self) -> Run:
         """The same run for another thread: a connection of its own to the same views. Close it before this one."""

@@ -48,7 +48,9 @@ def modules_of(folder: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["top"], ["runs"], ["recover"], ["import"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["report"], ["top"], ["tui"], ["runs"], ["recover"], ["import"], ["doctor"]]
+)
 def test_help_loads_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     loaded = loaded_by("from deepseek_prof.cli.app import main; main()", *command, "--help", cwd=tmp_path)
     assert "typer" in loaded

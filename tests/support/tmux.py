@@ -29,14 +29,17 @@ class Tmux:
     def __init__(self, folder: Path, env: Mapping[str, str], *, columns: int = 80, lines: int = 24) -> None:
         need_tmux()
         self._socket = folder / "tmux.sock"
-        environment = {**env, "PS1": f"{PROMPT}$ ", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        environment = {**env, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         self._run(
             "-u", "-f", "/dev/null", "new-session", "-d", "-s", "main", "-x", str(columns), "-y", str(lines),
             "sh", env=environment, cwd=folder,
         )  # fmt: skip
+        # In two pieces, so that what is typed is not taken for the prompt.
+        self.write(f"PS1='{PROMPT[:5]}''{PROMPT[5:]}$ '; clear")
+        self.press("Enter")
         self.wait_for(PROMPT)
 
-    def type(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Type text as it stands."""
         self._run("send-keys", "-t", "main", "-l", text)
 
@@ -49,8 +52,8 @@ class Tmux:
         self._run("resize-window", "-t", "main", "-x", str(columns), "-y", str(lines))
 
     def screen(self) -> str:
-        """What stands on the screen."""
-        return self._run("capture-pane", "-t", "main", "-p")
+        """What stands on the screen, lines that the terminal has wrapped as one."""
+        return self._run("capture-pane", "-t", "main", "-p", "-J")
 
     def state(self, name: str) -> str:
         """A format variable of tmux, such as ``alternate_on``, ``cursor_flag`` or ``mouse_any_flag``."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.timer import Timer
 
 from deepseek_prof.analysis.operator_calls import TREND_BINS, Spread, operator_spreads
 from deepseek_prof.analysis.results import TopRow, TopTable
@@ -44,6 +45,9 @@ _KEYS: dict[str, Callable[[TopRow], Any]] = {
 }
 
 
+_LATER_S = 0.2
+
+
 class Operators(Pane[TopTable]):
     """A table of ``top --by op``; the 99th percentile of the calls' self time and the trend come a moment later."""
 
@@ -55,11 +59,18 @@ class Operators(Pane[TopTable]):
         super().__init__(session)
         self._sort = "self"
         self._rows: tuple[TopRow, ...] = ()
-        self._spreads: dict[str, Spread] = {}
+        self.spreads: dict[str, Spread] = {}
+        """By operator; empty until they have been read."""
+        self._later: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """The table."""
         yield PagedTable(_COLUMNS)
+
+    def show(self, selection: Selection) -> None:
+        """Drop what is being read of the last selection's calls, too."""
+        self.workers.cancel_group(self, "spreads")
+        super().show(selection)
 
     def read(self, run: Run, selection: Selection) -> TopTable:
         """All operators."""
@@ -68,13 +79,18 @@ class Operators(Pane[TopTable]):
     def draw(self, found: TopTable, selection: Selection) -> None:
         """Sorted as chosen."""
         self._rows = found.rows
-        self._spreads = {}
+        self.spreads = {}
         self._fill()
-        self.run_worker(self._load_spreads(selection), exclusive=True, group="spreads")
+        if self._later is not None:
+            self._later.stop()
+        # Reading every span for what few wait for would slow a filter that is still being typed.
+        self._later = self.set_timer(
+            _LATER_S, lambda: self.run_worker(self._load_spreads(selection), exclusive=True, group="spreads")
+        )
 
     async def _load_spreads(self, selection: Selection) -> None:
         try:
-            self._spreads = await self.session.ask(lambda run: operator_spreads(run, selection.condition), later=True)
+            self.spreads = await self.session.ask(lambda run: operator_spreads(run, selection.condition), later=True)
         except DeepseekProfError as error:
             self.post_message(self.Failed(error))
             return
@@ -93,11 +109,11 @@ class Operators(Pane[TopTable]):
         table.show_rows([self._cells(row) for row in self._rows])
 
     def _p99(self, row: TopRow) -> int:
-        spread = self._spreads.get(row.name)
+        spread = self.spreads.get(row.name)
         return -spread.p99_ns if spread else 0
 
     def _cells(self, row: TopRow) -> Row:
-        spread = self._spreads.get(row.name)
+        spread = self.spreads.get(row.name)
         colour = Style(color=type_colour(row.type, dark=self.app.current_theme.dark))
         return (
             (clean(row.name), colour),

@@ -90,19 +90,19 @@ class Overview(Pane[Figures]):
 
     def on_resize(self, event: Resize) -> None:
         """Charts are as wide as there is room."""
-        self.set_class(event.size.width >= _WIDE, "wide")
         self._redraw()
 
     def _redraw(self) -> None:
         if self._figures is None:
             return
-        width = (self.size.width - 5) // 2 if self.has_class("wide") else self.size.width - 3
+        wide = self.size.width >= _WIDE
+        self.set_class(wide, "wide")
+        width = (self.size.width - 5) // 2 if wide else self.size.width - 3
         width = max(20, width)
         self.query_one("#verdict", Static).update(_verdict(self._figures, recording=self.session.in_progress))
         steps, spread = _steps(self._figures, width), _spread(self._figures, width)
         phases, findings = self._phases(self._figures, width), _findings(self._figures, self._slow)
         series = _series(self._slow, width)
-        wide = self.has_class("wide")
         left = [steps, spread, series] if wide else [steps, phases, findings, spread, series]
         self.query_one("#left", Static).update(_stacked(left))
         self.query_one("#right", Static).update(_stacked([phases, findings] if wide else []))

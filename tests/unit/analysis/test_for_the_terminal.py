@@ -158,7 +158,8 @@ def test_calls_of_an_operator_name_their_layer_and_step(path: Path) -> None:
     assert (caller.layer, caller.phase, caller.count) == ("net.fc", "backward", 8)
     assert [(call.step, call.dur_ns) for call in found.slowest] == [(n, 280_000 + n) for n in reversed(range(8))]
     assert found.shapes == ()
-    assert nothing.callers == nothing.slowest == ()
+    assert not nothing.callers
+    assert not nothing.slowest
 
 
 def test_the_spread_is_exact(path: Path) -> None:
