@@ -81,9 +81,9 @@ def halves(same: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, st
         for path in (copy / "spans").rglob("*.parquet"):
             table = pq.read_table(path, partitioning=None)
             chosen = table.filter(pc.equal(pc.bit_wise_and(table["step"], 1), half))
-            steps = chosen.schema.get_field_index("step")
-            renumbered = pc.shift_right(chosen["step"], 1)
-            pq.write_table(chosen.set_column(steps, chosen.schema.field(steps), renumbered), path)
+            step = chosen.schema.field("step")
+            renumbered = pc.shift_right(chosen["step"], 1).cast(step.type)
+            pq.write_table(chosen.set_column(chosen.schema.get_field_index("step"), step, renumbered), path)
     return str(folder / "0"), str(folder / "1")
 
 
