@@ -16,7 +16,7 @@ import psutil
 from benchmarks.session import RESULT_VARIABLE
 
 SIZE = (160, 50)
-TIMED_PANES = ("overview", "operators", "layers")
+TIMED_PANES = ("overview", "operators", "layers", "flame", "timeline")
 QUERIES = (
     "type:matmul",
     "phase:backward",
