@@ -42,6 +42,13 @@ def _is_captured_graph(module: torch.nn.Module) -> bool:
     return any(kind.__name__ == "_LazyGraphModule" for kind in type(module).__mro__)
 
 
+def _written_out(name: str) -> str:
+    """The name without what neither a C string nor UTF-8 can hold: null characters and lone surrogates as escapes."""
+    if name.isascii() and "\0" not in name:
+        return name
+    return name.replace("\0", r"\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def paths_below(parent: torch.nn.Module, module: torch.nn.Module) -> list[str]:
     """Every attribute path from ``parent`` to ``module``, wrappers' own attributes left out."""
     found: list[str] = []
@@ -55,7 +62,8 @@ def paths_below(parent: torch.nn.Module, module: torch.nn.Module) -> list[str]:
         for name, child in node._modules.items():
             if child is None:
                 continue
-            below = path if name == hidden else (f"{path}.{name}" if path else name)
+            own = _written_out(name)
+            below = path if name == hidden else (f"{path}.{own}" if path else own)
             if child is module:
                 found.append(below)
             walk(child, below)

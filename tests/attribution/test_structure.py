@@ -39,6 +39,13 @@ def test_a_module_dict_names_by_key(cases: Cases) -> None:
     assert cases("module_dict").layers() == {"Branches", "branches.a", "branches.b"}
 
 
+def test_names_with_null_characters_and_lone_surrogates_are_written_out(cases: Cases) -> None:
+    case = cases("names_that_are_no_c_strings")
+    written = (r"outer.a\x00b", r"outer.c\udc80d")
+    assert case.layers() == {"Odd", "outer", *written, *(f"{name}.0" for name in written)}
+    assert set(case.carried("AddmmBackward0", "backward")) == {f"{name}.0" for name in written}
+
+
 def test_recurrent_modules_count_every_call(cases: Cases) -> None:
     case = cases("recurrent")
     assert case.calls() == {"Recurrent": 1, "lstm": 2, "gru": 1, "cell": 6, "head": 1}

@@ -116,6 +116,20 @@ def case_module_dict() -> None:
     train(Branches())
 
 
+def case_names_that_are_no_c_strings() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.outer = nn.Sequential()
+            for name in ("a\0b", "c\udc80d"):
+                self.outer.add_module(name, nn.Sequential(nn.Linear(4, 4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.outer(x)
+
+    train(Odd())
+
+
 def case_recurrent() -> None:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
