@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from deepseek_prof.trace.catalog import RunEntry
 
 
 class RunsFormat(str, Enum):
@@ -23,6 +26,14 @@ def local_time(epoch_ns: int) -> str:
     if not epoch_ns:
         return ""
     return datetime.fromtimestamp(epoch_ns / 1e9, timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _status(entry: RunEntry) -> str:
+    """``finished``, and how the program ended where that was not well: ``finished (3)``, ``finished (SIGKILL)``."""
+    from deepseek_prof.text import clean
+
+    ending = clean(entry.signal, 12) or (str(entry.exit_code) if entry.exit_code else "")
+    return clean(entry.status, 12) + (f" ({ending})" if ending else "")
 
 
 def runs_command(
@@ -45,7 +56,7 @@ def runs_command(
     import sys
 
     from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
-    from deepseek_prof.text import clean, count, duration, shortened, size
+    from deepseek_prof.text import count, duration, shortened, size
 
     if not entries:
         print(f"deepseek-prof: no runs in {folder}. Record one: deepseek-prof run train.py", file=sys.stderr)
@@ -55,7 +66,7 @@ def runs_command(
             entry.name,
             local_time(entry.created_ns),
             shortened(entry.script, 24),
-            clean(entry.status, 12) + (f" ({entry.exit_code})" if entry.exit_code else ""),
+            _status(entry),
             duration(max(0, entry.ended_ns - entry.created_ns)) if entry.ended_ns else "",
             count(entry.spans),
             size(entry.size_bytes),

@@ -28,6 +28,8 @@ class RunEntry:
     created_ns: int
     ended_ns: int
     exit_code: int | None
+    signal: str
+    """That killed the program, such as ``SIGKILL``; empty where none did."""
     ranks: int
     spans: int
     size_bytes: int
@@ -73,7 +75,7 @@ def read_entry(path: Path) -> RunEntry:
         info = None
     if info is None:
         # A run of which even run.json is unreadable is still listed: hiding it would look like losing it.
-        return RunEntry(path, path.name, "", "damaged", _modified_ns(path), 0, None, 0, 0, 0)
+        return RunEntry(path, path.name, "", "damaged", _modified_ns(path), 0, None, "", 0, 0, 0)
     spans = info.get("spans")
     spans = spans if isinstance(spans, dict) else {}
     processes = info.get("processes")
@@ -86,6 +88,7 @@ def read_entry(path: Path) -> RunEntry:
         created_ns=_integer(info.get("created_ns")),
         ended_ns=_integer(info.get("ended_ns")),
         exit_code=exit_code if isinstance(exit_code, int) else None,
+        signal=str(info.get("signal") or ""),
         ranks=len({each.get("rank") for each in processes if isinstance(each, dict)})
         if isinstance(processes, list)
         else 0,

@@ -38,6 +38,12 @@ def test_runs_newest_first(cli: Cli, run: Path) -> None:
     assert local_time(EPOCH_NS) in lines[3]
 
 
+def test_a_run_that_was_killed_says_so(cli: Cli, run: Path) -> None:
+    write_drawn_run(run.parent / "killed", info={"exit_code": None, "signal": "SIGKILL"})
+    (line,) = [line for line in cli("runs", columns=120).stdout.splitlines() if line.startswith("killed")]
+    assert "finished (SIGKILL)" in line
+
+
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_the_table_fits(cli: Cli, run: Path, columns: int) -> None:
     write_drawn_run(run.parent / ("long-" * 30))
@@ -60,6 +66,7 @@ def test_json_has_stable_keys(cli: Cli, run: Path) -> None:
         "created_ns",
         "ended_ns",
         "exit_code",
+        "signal",
         "ranks",
         "spans",
         "size_bytes",
