@@ -20,6 +20,8 @@ _TYPE_ADVICE: dict[str, str] = {
     "matmul": "This is arithmetic: try bfloat16 autocast, and see which layers hold it with `top --by layer`.",
     "conv": "Try memory_format=torch.channels_last for model and input, and bfloat16 autocast.",
     "attention": "Try bfloat16 autocast and shorter or packed sequences.",
+    "collective": "Ranks wait for each other or for the network: compare them with `top rank:0 --by phase`; add up "
+    "gradients of several batches under no_sync(), or give each rank a larger batch.",
     "copy": "Find who copies with `top --by context`: dtype changes, .contiguous() or device moves.",
 }
 _GENERAL_ADVICE = "See which layers hold it with `top --by layer`; torch.compile(model) merges small operators."

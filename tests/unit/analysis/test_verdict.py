@@ -53,6 +53,13 @@ def test_what_is_spread_is_said_to_be(tmp_path: Path) -> None:
     assert "no single bottleneck" in verdict.headline
 
 
+def test_ranks_that_wait_for_each_other_are_not_told_to_compile(tmp_path: Path) -> None:
+    verdict = _judge(tmp_path, (op("gloo:all_reduce", 60 * MS), op("aten::mm", 40 * MS)))
+    assert verdict.bound == "collective"
+    assert "no_sync()" in verdict.next
+    assert "torch.compile" not in verdict.next
+
+
 def test_without_steps_it_is_the_program(tmp_path: Path) -> None:
     assert _judge(tmp_path, (op("aten::mm", MS),), with_steps=False).headline.startswith("The program is bound by")
 
