@@ -130,9 +130,14 @@ def _threads(run: Run, summary: Summary) -> str:
         parts.append(f"{rank}thread {thread.tid}{main}: {duration(thread.self_ns)} in {count(thread.count)} spans")
     more = len(summary.threads) - _MAX_THREADS
     text = "; ".join(parts) + (f"; {more} more" if more > 0 else "")
-    counts = [each.get("intra_op_threads") for each in run.processes]
-    intra = next((each for each in counts if isinstance(each, int) and each > 0), None)
+    intra = _intra_op_threads(run, summary.threads[0].pid)
     return text + (f"\n{intra} intra-op thread{'s' if intra != 1 else ''} for the kernels" if intra else "")
+
+
+def _intra_op_threads(run: Run, pid: int) -> int | None:
+    """Of the process ``pid``: launchers and loading workers have a number of their own, and compute nothing."""
+    counts = [each.get("intra_op_threads") for each in run.processes if each.get("pid") == pid]
+    return next((each for each in counts if isinstance(each, int) and each > 0), None)
 
 
 def _overhead(summary: Summary) -> str:

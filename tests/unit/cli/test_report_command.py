@@ -204,6 +204,17 @@ def test_odd_values_in_run_json_break_nothing(cli: Cli, here: Path, odd: object)
     assert cli("report", "run", "--format", "json").exit_code == 0
 
 
+def test_intra_op_threads_are_those_of_the_process_that_drives_the_steps(cli: Cli, here: Path) -> None:
+    launcher = {"pid": 1, "intra_op_threads": 8}
+    written = write_drawn_run(
+        here / "run", lambda rank, step: (op("aten::mm", 5),), steps=6, process={"intra_op_threads": 3}
+    )
+    info = json.loads((written / "run.json").read_text())
+    info["processes"].insert(0, launcher)
+    (written / "run.json").write_text(json.dumps(info))
+    assert "3 intra-op threads for the kernels" in cli("report", "run").stdout
+
+
 def test_a_damaged_run_ends_with_status_3_and_names_the_file(cli: Cli, train: Path) -> None:
     (train / "run.json").write_text("{")
     result = cli("report")
