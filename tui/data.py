@@ -72,8 +72,11 @@ class _Lane:
 
     def close(self) -> None:
         """Interrupt what runs, drop what waits, and end the thread."""
-        self._run.connection.interrupt()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        while self._running is not None:  # an interrupt between two statements, or before the first, is lost
+            self._run.connection.interrupt()
+            time.sleep(0.01)
+        self._thread.shutdown(wait=True)
         self._run.close()
 
     def retire(self) -> None:
