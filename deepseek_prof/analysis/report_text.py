@@ -52,7 +52,7 @@ def window_notes(summary: Summary) -> tuple[str, ...]:
     if window.steps and window.evicted_before > steps.first:
         notes.append(f"Raw spans are kept from step {window.steps[0]} on (--max-size): the tables cover those.")
     if window.sampled:
-        notes.append(f"The overhead budget recorded operators in {window.step_count:,} steps: the tables cover those.")
+        notes.append(f"The overhead budget recorded operators in {_steps(window.step_count)}: the tables cover those.")
     return tuple(notes)
 
 

@@ -26,12 +26,27 @@ class Step:
 
 
 def read_steps(run: Run) -> list[Step]:
-    """The finished steps of all processes, by process and number."""
+    """The finished steps of all processes, by process and number.
+
+    With ``run --steps`` these steps only: of the others no operator was recorded, so that they would count as time in
+    which nothing runs. All steps where none of these came.
+    """
     rows = run.kept_rows(
         "SELECT s.rank, s.pid, s.step, s.dur_ns FROM raw_spans s WHERE s.step IS NOT NULL AND s.context_id IN "
         "(SELECT context_id FROM process_contexts WHERE kind = 'step') ORDER BY 1, 2, 3"
     )
-    return [Step(*row) for row in rows]
+    steps = [Step(*row) for row in rows]
+    first, last = _asked_for(run)
+    return [each for each in steps if first <= each.step <= last] or steps
+
+
+def _asked_for(run: Run) -> tuple[float, float]:
+    """First and last step of ``run --steps``, both included."""
+    settings = run.info.get("settings")
+    asked = settings.get("steps") if isinstance(settings, dict) else None
+    if isinstance(asked, list) and len(asked) == 2 and all(type(each) is int for each in asked):
+        return asked[0], asked[1]
+    return 0, math.inf
 
 
 def warmup_steps(durations_ns: Sequence[int]) -> int:

@@ -230,6 +230,32 @@ def test_a_query_that_selects_nothing(summary_of: Summarize) -> None:
     assert summary.window.steps is None
 
 
+def _recorded_from_step_4_to_6(rank: int, step: int) -> tuple[Node, ...]:
+    return (module("net", 100, op("aten::mm", 80)), gap(20)) if 4 <= step <= 6 else (gap(110),)
+
+
+def test_of_a_run_of_some_steps_only_these_count(summary_of: Summarize) -> None:
+    summary = summary_of(_recorded_from_step_4_to_6, steps=12, info={"settings": {"steps": [4, 6]}})
+    assert summary.window == Window((4, 6), 3, sampled=False, evicted_before=0)
+    assert summary.steps is not None
+    assert (summary.steps.recorded, summary.steps.median_ns) == (3, 120)
+    assert summary.phases == (PhaseShare("forward", 300, 300 / 360), PhaseShare("outside", 60, 60 / 360))
+    assert summary.ops[0].count / summary.per_step == 1
+
+
+def test_steps_that_were_asked_for_and_never_came_leave_all_steps(summary_of: Summarize) -> None:
+    summary = summary_of(_recorded_from_step_4_to_6, steps=3, info={"settings": {"steps": [4, 999_999_999]}})
+    assert summary.steps is not None
+    assert summary.steps.recorded == 3
+
+
+@pytest.mark.parametrize("odd", [None, 3, [1], ["a", "b"], [1, None], [True, 2], [4, 6, 7], {}])
+def test_odd_ranges_of_steps_are_ignored(summary_of: Summarize, odd: object) -> None:
+    summary = summary_of(training_step, steps=5, info={"settings": {"steps": odd}})
+    assert summary.steps is not None
+    assert summary.steps.recorded == 5
+
+
 def test_under_an_overhead_budget_only_fully_recorded_steps_count(summary_of: Summarize) -> None:
     def draw(rank: int, step: int) -> tuple[Node, ...]:
         return (module("net", 100, op("aten::mm", 80)),) if step % 3 == 0 else (module("net", 90),)
