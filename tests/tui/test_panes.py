@@ -50,7 +50,10 @@ def query(pilot: Pilot[int]) -> str:
 
 
 def table(pilot: Pilot[int]) -> PagedTable:
-    return pilot.app.screen.query_one(PagedTable)
+    """That of the pane which is seen."""
+    assert isinstance(pilot.app, ProfilerApp)
+    assert pilot.app.pane is not None
+    return pilot.app.pane.query_one(PagedTable)
 
 
 def names(pilot: Pilot[int]) -> list[str]:
