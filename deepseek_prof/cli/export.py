@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any
 
 import typer
 
 from deepseek_prof.cli.arguments import QUERY_HELP, RUN_HELP, RUN_QUERY_HELP, compiled, open_run, split_run_and_query
 from deepseek_prof.cli.parsing import QueryCommand
-from deepseek_prof.errors import OutputError, UsageError
-
-if TYPE_CHECKING:
-    from deepseek_prof.narration import Narrator
-
-STDOUT = "-"
-_FIRST_NEWS_S = 1.0
-_FIRST_NEWS_BYTES = 1 << 20
-_NEWS_EVERY_S = 2.0
-_GZIP_LEVEL = 3
-"""Twice as fast as 6, and a tenth larger."""
+from deepseek_prof.errors import OutputError
 
 
 class ExportCommand(QueryCommand):
@@ -69,21 +53,20 @@ def export_command(
     query: Annotated[str | None, typer.Option("--query", metavar="QUERY", help=QUERY_HELP)] = None,
 ) -> None:
     """Write a run, or what a query selects of it, in a format that other tools read."""
+    from deepseek_prof.cli.exported_file import exported_file, is_stdout
     from deepseek_prof.exporters.registry import Selection, load
     from deepseek_prof.narration import Narrator
 
     exporter = load(output_format)
     path, query_text = split_run_and_query(arguments or [], run, query)
     selection = Selection(compiled(query_text), query_text)
-    to_stdout = output is not None and str(output) == STDOUT
-    if to_stdout and sys.stdout.isatty():
-        raise UsageError("Such a file is not for a terminal. Name one with -o FILE, or write to a pipe.")
+    to_stdout = is_stdout(output)
     narrator = Narrator(quiet=quiet)
     with open_run(path) as opened:
         target = None if to_stdout else output or Path(_file_name(opened.name, exporter.suffix))
         if target is not None and target.is_file() and not force:
             raise OutputError(f"{target} exists already. Name another file with -o FILE, or replace it with --force.")
-        with _opened(target, narrator) as file:
+        with exported_file(target, narrator) as file:
             exporter.write(opened, selection, file)
     if target is not None:
         from deepseek_prof.text import size
@@ -97,49 +80,3 @@ def _file_name(run_name: str, suffix: str) -> str:
 
     name = clean(run_name.replace("/", "_"), 100).lstrip(".")
     return f"{name or 'run'}{suffix}"
-
-
-@contextmanager
-def _opened(target: Path | None, narrator: Narrator) -> Iterator[BinaryIO]:
-    """A file that takes its place once it is whole, compressed where its name says so; standard output for None."""
-    from deepseek_prof.cli.sql_output import destination
-
-    with destination(target) as to:
-        counted = _Counted(to.binary, narrator)
-        if target is None or target.suffix != ".gz":
-            yield cast(BinaryIO, counted)
-            return
-        # Neither time nor name inside: the same run makes the same file.
-        with gzip.GzipFile("", "wb", _GZIP_LEVEL, cast(Any, counted), mtime=0) as packed:
-            yield cast(BinaryIO, packed)
-
-
-class _Counted(BufferedIOBase):
-    """Passes bytes on to ``file``, which stays open, and says on stderr how far it is, from the second second on."""
-
-    def __init__(self, file: BinaryIO, narrator: Narrator) -> None:
-        self._file = file
-        self._narrator = narrator
-        self._written_bytes = 0
-        self._next_news_s = time.monotonic() + _FIRST_NEWS_S
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Write all of ``data``."""
-        self._file.write(data)
-        self._written_bytes += len(data)
-        now_s = time.monotonic()
-        if now_s >= self._next_news_s and self._written_bytes >= _FIRST_NEWS_BYTES:
-            from deepseek_prof.text import size
-
-            self._next_news_s = now_s + _NEWS_EVERY_S
-            self._narrator.say(f"{size(self._written_bytes)} written")
-        return len(data)
-
-    def flush(self) -> None:
-        """Pass on what is buffered."""
-        if not self.closed:
-            self._file.flush()

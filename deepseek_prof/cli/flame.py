@@ -42,7 +42,13 @@ def flame_command(
         str | None, typer.Option("--diff", metavar="RUN_B", help="What became slower or faster in this later run.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file, which is replaced.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to this file, which is replaced; compressed where the name ends in .gz; '-': standard output.",
+        ),
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, open no browser.")] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="To serve on; 0: a free one.")] = 0,
@@ -55,11 +61,13 @@ def flame_command(
     without a request.
     """
     from deepseek_prof.analysis.aggregate import has_evicted, knows_evicted
+    from deepseek_prof.cli.exported_file import exported_file, is_stdout
     from deepseek_prof.cli.flame_server import show
     from deepseek_prof.exporters.viewer import has_app
 
     if output is None and not has_app():
         raise UsageError(_NO_VIEWER)
+    to_stdout = is_stdout(output)
     path, query_text = split_run_and_query(arguments or [], run, query)
     condition = compiled(query_text)
     narrator = Narrator()
@@ -74,8 +82,10 @@ def flame_command(
         show(content, port, narrator, idle_s=IDLE_MINUTES * 60.0, opens=not no_open)
         narrator.say(f"No request for {IDLE_MINUTES} minutes: ended.")
         return
-    _write(output, content)
-    narrator.say(f"Wrote {output}. It opens at {_SITE}, which keeps it in the browser.")
+    with exported_file(None if to_stdout else output, narrator) as file:
+        file.write(content)
+    if not to_stdout:
+        narrator.say(f"Wrote {output}. It opens at {_SITE}, which keeps it in the browser.")
 
 
 def _one_run(run: Run, condition: Condition | None, query: str, view: View | None) -> bytes:
@@ -102,10 +112,3 @@ def _two_runs(
     for note in found.notes:
         narrator.say(note)
     return speedscope_file(name, found.profiles)
-
-
-def _write(path: Path, content: bytes) -> None:
-    from deepseek_prof.cli.sql_output import destination
-
-    with destination(path) as file:
-        file.binary.write(content)

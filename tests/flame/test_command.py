@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import signal
@@ -87,6 +88,24 @@ def test_what_does_not_fit_is_said_and_no_file_is_left(
     assert result.exit_code == status
     assert message in result.stderr
     assert [path.name for path in Path().iterdir()] == [".deepseek-prof"]
+
+
+def test_the_name_of_the_file_says_how_it_is_written(flame: Flame) -> None:
+    assert flame("-o", "out.json").exit_code == 0
+    assert flame("-o", "out.json.gz").exit_code == 0
+    assert gzip.decompress(Path("out.json.gz").read_bytes()) == Path("out.json").read_bytes()
+    piped = flame("-o", "-")
+    assert (piped.stdout_bytes, piped.stderr) == (Path("out.json").read_bytes(), "")
+    assert sorted(path.name for path in Path().iterdir()) == [".deepseek-prof", "out.json", "out.json.gz"]
+
+
+@pytest.mark.parametrize("words", [(), ("--view", "layers"), ("--view", "timeline")])
+def test_a_run_without_spans_is_not_called_a_matter_of_the_query(
+    flame: Flame, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    write_drawn_run(tmp_path / ".deepseek-prof" / "empty", lambda rank, step: (), steps=0)
+    result = flame("empty", *words, "-o", "out.json")
+    assert (result.exit_code, result.stderr) == (2, "deepseek-prof: Nothing to show: this run holds no spans.\n")
 
 
 def test_a_file_that_cannot_be_written_is_said(flame: Flame) -> None:
