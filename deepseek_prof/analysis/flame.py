@@ -31,11 +31,12 @@ __all__ = ["VIEWS", "Frame", "Profile", "Stack", "all_profiles", "profiles", "we
 
 _NOTHING = {
     "layers": "Nothing selected: no span of this run fits the query.",
-    "ops": "Nothing selected: no operator of this run fits the query.",
+    "ops": "No operators: this run has none, or the query selects none of them.",
     "python": "No Python stacks: record with 'deepseek-prof run --python-stacks', or widen the query.",
     "kernels": "No work of accelerators: this run has none, or the query selects none of it.",
     "memory": "No bytes: record with 'deepseek-prof run --record full', or widen the query.",
 }
+_EMPTY = "Nothing to show: this run holds no spans."
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def profiles(
         raise UsageError(f"There is no view {view!r}: choose one of {', '.join(VIEWS)}.")
     found = _views(_Selected(run, condition), samples)[view]()
     if not found:
-        raise UsageError(_NOTHING[view])
+        raise _nothing(view, condition)
     return found
 
 
@@ -96,8 +97,12 @@ def all_profiles(
     views = _views(_Selected(run, condition), samples)
     found = tuple(each for view in VIEWS if python or view != "python" for each in views[view]())
     if not found:
-        raise UsageError(_NOTHING["layers"])
+        raise _nothing("layers", condition)
     return found
+
+
+def _nothing(view: str, condition: Condition | None) -> UsageError:
+    return UsageError(_EMPTY if view == "layers" and condition is None else _NOTHING[view])
 
 
 def weighted_profile(

@@ -106,6 +106,8 @@ def _read(run: Run, condition: Condition | None, step: int | None) -> list[_Span
     where, params = ("TRUE", ()) if condition is None else (condition.sql, condition.params)
     asked = f"({where}) AND kind <> 'step'" + ("" if step is None else f" AND step = {step}")
     ((count,),) = run.rows(f"SELECT count(*) FROM spans WHERE {asked}", params)
+    if not count and condition is None and step is None:
+        raise UsageError("Nothing to show: this run holds no spans.")
     subject = "The selection" if step is None else f"Step {step}"
     if not count:
         raise UsageError(f"{subject} holds no span that fits the query.")
