@@ -8,7 +8,7 @@
     │   └── RunNotFoundError     2   no such run
     ├── RunDamagedError          3   a run directory holds bytes that are not ours, or an unknown schema
     ├── TraceFileError           3   a file to import is no trace, or none of it can be read
-    ├── OutputError              4   the output folder cannot be written, or exists
+    ├── OutputError              4   the run directory or the output cannot be written, or exists
     └── RecorderError            5   the recorder cannot be built or loaded
         └── UnsupportedTorchError 5  the program's torch is too old
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -24,7 +25,7 @@ from deepseek_prof.cli.runs import runs_command
 from deepseek_prof.cli.sql import sql_command
 from deepseek_prof.cli.top import top_command
 from deepseek_prof.cli.tui import tui_command
-from deepseek_prof.errors import DeepseekProfError
+from deepseek_prof.errors import DeepseekProfError, OutputError
 from deepseek_prof.narration import printable
 
 INTERRUPTED = 130
@@ -93,21 +94,34 @@ def _options(
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """``command`` with our errors as one message on stderr, and a closed pipe as a quiet end."""
+    """``command`` with our errors and a full disk as one message on stderr, and a closed pipe as a quiet end."""
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None: the command was started with standard output closed
+                sys.stdout.flush()
         except DeepseekProfError as error:
             print(f"deepseek-prof: {printable(str(error))}", file=sys.stderr)
             raise typer.Exit(error.exit_status) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
-            # Whoever read has read enough. The interpreter would flush into the closed pipe once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read has read enough.
+            _discard_output()
             raise typer.Exit(0) from error
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _discard_output()
+            incomplete = OutputError(f"the output is not complete: {error.strerror}. Make room and try again.")
+            print(f"deepseek-prof: {incomplete}", file=sys.stderr)
+            raise typer.Exit(incomplete.exit_status) from error
 
     return guarded
+
+
+def _discard_output() -> None:
+    """What was not written yet goes nowhere: the interpreter would try once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

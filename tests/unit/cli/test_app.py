@@ -142,6 +142,23 @@ def test_a_reader_that_reads_nothing_ends_it_quietly(big_run: Path, words: tuple
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("words", [("top",), ("top", "-n", "0", "--format", "csv"), ("report",), ("logs",)])
+def test_output_to_a_full_disk_is_a_message(big_run: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "deepseek_prof", *words]
+    with Path("/dev/full").open("wb") as stdout:
+        done = subprocess.run(
+            command, cwd=big_run.parents[1], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+        )
+    message = "deepseek-prof: the output is not complete: No space left on device. Make room and try again.\n"
+    assert (done.returncode, done.stderr) == (4, message)
+
+
+def test_without_standard_output_nothing_is_written(big_run: Path) -> None:
+    command = ["sh", "-c", f"exec {sys.executable} -m deepseek_prof top >&-"]
+    done = subprocess.run(command, cwd=big_run.parents[1], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_process_ends_with_the_status_of_the_error(here: Path) -> None:
     done = _process("report", cwd=here)
     assert (done.returncode, done.stdout) == (2, "")
