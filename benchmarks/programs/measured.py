@@ -54,7 +54,7 @@ def run_steps(step: Callable[[], None], arguments: argparse.Namespace) -> None:
 
 def block_median_ns(ends_ns: Sequence[int]) -> float:
     """Return the median over blocks of the mean step time in each, from the moments between steps."""
-    means_ns = []
+    means_ns: list[float] = []
     first = 0
     for index in range(1, len(ends_ns)):
         if ends_ns[index] - ends_ns[first] >= BLOCK_NS or (index == len(ends_ns) - 1 and not means_ns):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from deepseek_prof.analysis.diff import BY, DiffRow, DiffTable, diff
-from deepseek_prof.analysis.per_step import OUTSIDE_LAYERS, OUTSIDE_OPERATORS
+from deepseek_prof.analysis.groups import OUTSIDE_LAYERS
+from deepseek_prof.analysis.per_step import OUTSIDE_OPERATORS
 from deepseek_prof.errors import UsageError
 from deepseek_prof.query import compile_query
 from deepseek_prof.trace.run import Run
