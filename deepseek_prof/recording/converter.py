@@ -10,9 +10,8 @@ import fcntl
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from deepseek_prof.errors import OutputError, RunDamagedError
+from deepseek_prof.errors import OutputError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
@@ -65,7 +64,6 @@ class Converter:
         content = self._record.read()
         self._run_events = RunEvents(events, content)
         self._stacks = StackConversion(self._files, content, self._record.warn)
-        self._offset_ns: int | None = None
         self._spans_evicted = 0
         for damage in self._files.damaged:
             self._record.warn(damage)
@@ -101,7 +99,7 @@ class Converter:
         processes = sorted(self._processes.values(), key=lambda process: process.order)
         complete = complete and self._convert_stacks(processes)
         self._stacks.write_summary(self._run_dir)
-        self._record.complete(processes, self._files, self._clock_offset_ns() if processes else 0)
+        self._record.complete(processes, self._files, self._record.clock_offset_ns() if processes else 0)
         if complete:
             shutil.rmtree(self._live)
         self._lock.close()
@@ -110,7 +108,7 @@ class Converter:
         """The samples of all processes, whose spans are all converted; whether that could be written."""
         try:
             for process in processes:
-                offset = self._clock_offset_ns()
+                offset = self._record.clock_offset_ns()
                 steps = self._boundaries_for(process).moved(offset)
                 self._stacks.convert(process, self._number_of(process), steps, offset)
         except OSError as error:
@@ -162,14 +160,14 @@ class Converter:
         self._refresh(process, alive=alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
-        self._run_events.refresh(process, self._files.rank(process.pid), self._clock_offset_ns(), alive=alive)
+        self._run_events.refresh(process, self._files.rank(process.pid), self._record.clock_offset_ns(), alive=alive)
         process.finished = not alive
 
     def _convert_events(self, process: LiveProcess, *, final: bool) -> None:
         boundaries = self._boundaries_for(process)
         steps_of: StepsOf | None = None
         if len(boundaries.start_ns):
-            in_epoch = boundaries.moved(self._clock_offset_ns())
+            in_epoch = boundaries.moved(self._record.clock_offset_ns())
             steps_of = lambda times: in_epoch.steps_of(times).to_pylist()  # noqa: E731  # a def would shadow its type
         self._event_files.convert(process.directory, process.pid, steps_of, final=final)
 
@@ -217,7 +215,7 @@ class Converter:
         if segments:
             boundaries = self._boundaries_for(process)
             table, unknown = spans_to_arrow(
-                segments, process.contexts, process.signatures, boundaries, self._clock_offset_ns()
+                segments, process.contexts, process.signatures, boundaries, self._record.clock_offset_ns()
             )
             if unknown:
                 self._record.warn(f"spans of process {process.pid} name contexts that its contexts.log does not hold")
@@ -244,7 +242,7 @@ class Converter:
             self._write_contexts(process)
         if new_steps:
             path = self._files.directory("spans", process.pid) / f"steps-{self._number_of(process):05d}.parquet"
-            write_parquet(path, steps_to_arrow(process.steps.boundaries, self._clock_offset_ns()))
+            write_parquet(path, steps_to_arrow(process.steps.boundaries, self._record.clock_offset_ns()))
 
     def _write_contexts(self, process: LiveProcess) -> None:
         """Replaces the contexts of the process's pid; those of another process with the same pid stay."""
@@ -285,17 +283,5 @@ class Converter:
             if len(boundaries.start_ns) == 0:
                 continue
             table = read_table(self._files.path(part))
-            steps = boundaries.moved(self._clock_offset_ns()).steps_of(table["start_ns"].to_numpy())
+            steps = boundaries.moved(self._record.clock_offset_ns()).steps_of(table["start_ns"].to_numpy())
             self._files.rewrite(part, table.set_column(1, table.schema.field("step"), steps))
-
-    def _clock_offset_ns(self) -> int:
-        """From CLOCK_MONOTONIC to the Unix epoch. Raises RunDamagedError if ``run.json`` does not tell."""
-        if self._offset_ns is None:
-            clock: Any = self._record.read().get("clock")
-            try:
-                self._offset_ns = int(clock["epoch_ns"]) - int(clock["monotonic_ns"])
-            except (TypeError, KeyError, ValueError) as error:
-                raise RunDamagedError(
-                    f"{self._run_dir / 'run.json'} lacks its clock: spans cannot be dated."
-                ) from error
-        return self._offset_ns

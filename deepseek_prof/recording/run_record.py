@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.recording.event_files import RecordingEvents
 from deepseek_prof.recording.eviction import summed_spans
 from deepseek_prof.recording.live_process import LiveProcess
@@ -24,6 +25,7 @@ class RunRecord:
         self._events = events
         self._warnings: list[str] = []
         self._dropped: list[dict[str, Any]] = []
+        self._offset_ns: int | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -33,6 +35,18 @@ class RunRecord:
     def read(self) -> dict[str, Any]:
         """The present ``run.json``. Raises RunDamagedError or RunNotFoundError."""
         return read_run_file(self._run_dir)
+
+    def clock_offset_ns(self) -> int:
+        """From CLOCK_MONOTONIC to the Unix epoch. Raises RunDamagedError if ``run.json`` does not tell."""
+        if self._offset_ns is None:
+            clock: Any = self.read().get("clock")
+            try:
+                self._offset_ns = int(clock["epoch_ns"]) - int(clock["monotonic_ns"])
+            except (TypeError, KeyError, ValueError) as error:
+                raise RunDamagedError(
+                    f"{self._run_dir / 'run.json'} lacks its clock: spans cannot be dated."
+                ) from error
+        return self._offset_ns
 
     def warn(self, text: str) -> None:
         """Notes a warning, once."""
