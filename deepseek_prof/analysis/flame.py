@@ -32,11 +32,10 @@ __all__ = ["VIEWS", "Frame", "Profile", "Stack", "all_profiles", "profiles", "we
 _NOTHING = {
     "layers": "Nothing selected: no span of this run fits the query.",
     "ops": "No operators: this run has none, or the query selects none of them.",
-    "python": "No Python stacks: record with 'deepseek-prof run --python-stacks', or widen the query.",
+    "python": "No Python stacks: record with 'deepseek-prof run --python-stacks'.",
     "kernels": "No work of accelerators: this run has none, or the query selects none of it.",
     "memory": "No bytes: record with 'deepseek-prof run --record full', or widen the query.",
 }
-_EMPTY = "Nothing to show: this run holds no spans."
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def profiles(
         raise UsageError(f"There is no view {view!r}: choose one of {', '.join(VIEWS)}.")
     found = _views(_Selected(run, condition), samples)[view]()
     if not found:
-        raise _nothing(view, condition)
+        raise _nothing(run, view, condition)
     return found
 
 
@@ -97,12 +96,16 @@ def all_profiles(
     views = _views(_Selected(run, condition), samples)
     found = tuple(each for view in VIEWS if python or view != "python" for each in views[view]())
     if not found:
-        raise _nothing("layers", condition)
+        raise _nothing(run, "layers", condition)
     return found
 
 
-def _nothing(view: str, condition: Condition | None) -> UsageError:
-    return UsageError(_EMPTY if view == "layers" and condition is None else _NOTHING[view])
+def _nothing(run: Run, view: str, condition: Condition | None) -> UsageError:
+    if view == "layers" and condition is None:
+        return UsageError("Nothing to show: this run holds no spans.")
+    if view == "python" and period_ns(run):
+        return UsageError("No Python stacks: none was sampled before the program ended, or the query selects none.")
+    return UsageError(_NOTHING[view])
 
 
 def weighted_profile(

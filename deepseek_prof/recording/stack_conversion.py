@@ -45,6 +45,7 @@ _SHORT_NS = 500_000_000
 class _Outcome:
     samplers: set[str]
     reasons: set[str]
+    processes: int = 0
     samples: int = 0
     clock_error_ns: int = 0
 
@@ -88,6 +89,7 @@ class StackConversion:
         """
         if not self._rate_hz:
             return
+        self._outcome.processes += 1
         try:
             self._convert(process, number, steps, offset_ns)
         except RunDamagedError as error:
@@ -120,6 +122,8 @@ class StackConversion:
                 f"Python stacks were sampled by the program itself: {'; '.join(sorted(self._outcome.reasons))}. "
                 "`deepseek-prof doctor` says how to allow py-spy"
             )
+        elif self._outcome.processes and not self._outcome.samples:
+            self._warn("no Python stack was sampled; what ends half a second after it imported torch may be too short")
         stacks = {
             "sampler": " and ".join(sorted(self._outcome.samplers, reverse=True)) or "none",
             "reason": "; ".join(sorted(self._outcome.reasons)),

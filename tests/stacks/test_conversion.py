@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from deepseek_prof.analysis.flame import profiles
 from deepseek_prof.analysis.python_functions import python_functions
 from deepseek_prof.analysis.stacks import SampledFrames, StackSum, stack_sums
 from deepseek_prof.errors import UsageError
@@ -256,3 +257,14 @@ def test_a_run_without_stacks_says_how_to_get_them(tmp_path: Path) -> None:
     add_process(run_dir).end()
     with converted(run_dir) as run, pytest.raises(UsageError, match="run --python-stacks"):
         python_functions(run, None, "self", 1)
+
+
+def test_a_program_that_ends_before_its_first_sample_is_told_so(run_dir: Path) -> None:
+    process = add_process(run_dir)
+    process.spans(41, [(START, 10 * MS, 10 * MS, process.context("aten::mm"))])
+    process.end()
+    with converted(run_dir) as run:
+        assert run.info["stacks"]["samples"] == 0
+        assert [text for text in run.info["warnings"] if "no Python stack was sampled" in text]
+        with pytest.raises(UsageError, match="none was sampled before the program ended"):
+            profiles(run, "python")
