@@ -39,7 +39,7 @@ def resolve_command(words: Sequence[str], *, search_path: str | None = None) -> 
     first, rest = words[0], tuple(words[1:])
     if first.startswith("-"):
         return Command((active_python(), *words), script_name(words), active_python())
-    found = shutil.which(first, path=search_path)
+    found = shutil.which(first, path=search_path) or _beside_python(first)
     path = Path(first)
     if found is None and path.is_dir():
         if not (path / "__main__.py").is_file():
@@ -63,6 +63,11 @@ def active_python() -> str:
             if candidate.exists():
                 return str(candidate)
     return sys.executable
+
+
+def _beside_python(program: str) -> str | None:
+    """A program such as ``torchrun`` beside the Python that will run, whose environment need not be active."""
+    return None if os.sep in program else shutil.which(program, path=str(Path(active_python()).parent))
 
 
 def script_name(words: Sequence[str]) -> str:

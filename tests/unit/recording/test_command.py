@@ -52,6 +52,19 @@ def test_a_folder_with_a_main_is_a_program(folder: Path) -> None:
         resolve_command(["empty"])
 
 
+def test_a_program_beside_python_is_found_without_an_active_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = program(folder / "venv" / "bin" / "python", "")
+    launcher = program(python.parent / "torchrun", f"#!{python}\n")
+    monkeypatch.setenv("VIRTUAL_ENV", str(folder / "venv"))
+    command = resolve_command(["torchrun", "train.py"], search_path=str(folder))
+    assert command.argv == (str(launcher), "train.py")
+    assert command.python == str(python)
+    with pytest.raises(UsageError, match="neither a script here nor a program"):
+        resolve_command(["venv/torchrun"], search_path=str(folder))
+
+
 def test_a_program_on_the_path_stands_as_it_is(folder: Path) -> None:
     launcher = program(folder / "bin" / "torchrun", f"#!{sys.executable}\n")
     command = resolve_command(["torchrun", "--nproc-per-node", "2", "train.py"], search_path=str(launcher.parent))
