@@ -21,7 +21,7 @@ from deepseek_prof.recording.stack_names import ENDED_THREADS_NAME, MARKS_NAME, 
 
 SEGMENT_S = 30.0
 OVERLAP_S = 1.5
-"""Time for the next py-spy to begin, before the last one ends."""
+"""The next py-spy has at least so much time to begin, before the last one ends."""
 _LIMIT_S = 600
 """A py-spy whose parent has died stops by itself, so that its memory stays bounded."""
 _END_S = 10.0
@@ -127,7 +127,7 @@ class _Watched:
             self.end()
         elif not self._running or time.monotonic() - self._running[-1][0] > SEGMENT_S:
             self._start(self._command)
-        elif len(self._running) > 1 and time.monotonic() - self._running[-1][0] > OVERLAP_S:
+        elif len(self._running) > 1 and self._newest_has_begun():
             self._running[0][1].send_signal(signal.SIGINT)
 
     def end(self) -> None:
@@ -150,17 +150,22 @@ class _Watched:
     def _start(self, command: list[str]) -> None:
         start_ns = time.monotonic_ns()
         output = self._directory / f"stacks-{self._number:05d}.json"
-        with output.with_suffix(".err").open("wb") as errors:
+        with output.with_suffix(".err").open("wb") as errors, output.with_suffix(".out").open("wb") as news:
             py_spy = subprocess.Popen(
                 [*command, "--output", str(output)],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=news,
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is the program's, which may go on after it
             )
         self._running.append((time.monotonic(), py_spy))
         (self._directory / note_name(self._number)).write_text(json.dumps({"pid": py_spy.pid, "start_ns": start_ns}))
         self._number += 1
+
+    def _newest_has_begun(self) -> bool:
+        """py-spy says so once it has read the process, which takes seconds on a busy machine."""
+        news = self._directory / f"stacks-{self._number - 1:05d}.out"
+        return time.monotonic() - self._running[-1][0] > OVERLAP_S and news.stat().st_size > 0
 
     def _reaped(self, py_spy: subprocess.Popen[bytes]) -> None:
         if py_spy.returncode == 0 or self._over or self._is_gone():
