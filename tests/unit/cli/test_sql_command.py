@@ -228,11 +228,14 @@ def test_ctrl_c_ends_a_statement_at_once(here: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     ) as process:  # fmt: skip
         status = Path(f"/proc/{process.pid}/status")
-        # DuckDB's threads start with the statement: then it runs.
-        while "Threads:\t1\n" in status.read_text() and process.poll() is None:
-            pass
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        try:
+            # DuckDB's threads start with the statement: then it runs.
+            while "Threads:\t1\n" in status.read_text() and process.poll() is None:
+                pass
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert stdout == b""
     assert b"Traceback" not in stderr
