@@ -1,0 +1,130 @@
+"""Which combinations of passes are tried, in which order, and which of them is claimed to win."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deepseek_prof.optimizer import passes
+from deepseek_prof.optimizer.measure import Measurer
+from deepseek_prof.optimizer.protocol import Profile
+from deepseek_prof.optimizer.results import CandidateResult
+
+Combination = tuple[tuple[str, Any], ...]
+"""Names of passes and their configs."""
+
+QUICK_ROUNDS = 8
+FULL_ROUNDS = 30
+_FINALISTS = 3
+_WORTH_ADDING = 1.01
+_ALMOST = 0.97
+"""A pass that alone changes nothing may help another one: layouts and folding do."""
+
+
+@dataclass
+class Search:
+    """Every row so far; ``run`` adds to them, and what is interrupted keeps them."""
+
+    measurer: Measurer
+    profile: Profile
+    mode: str
+    budget_s: float
+    narrate: Callable[[str], None]
+    rows: dict[tuple[str, ...], CandidateResult] = field(default_factory=dict)
+    ended_by: str | None = None
+
+    def __post_init__(self) -> None:
+        self._deadline_s = time.monotonic() + self.budget_s
+
+    def run(self, names: Sequence[str]) -> None:
+        """Single passes by predicted gain, greedy combinations of those that help, then the finalists in full."""
+        try:
+            singles = self._singles(names)
+            measured = {each: row for each in singles if (row := self._try(each, QUICK_ROUNDS)).speedup is not None}
+            self._combine({each: row for each, row in measured.items() if row.status != "inaccurate"})
+            self._confirm()
+        except _OutOfBudgetError:
+            self.ended_by = "budget"
+        except KeyboardInterrupt:
+            self.ended_by = "interrupt"
+
+    def winner(self) -> CandidateResult | None:
+        """The fastest of the confirmed wins."""
+        wins = [row for row in self.rows.values() if row.status == "win" and row.confirmed]
+        return max(wins, key=lambda row: row.speedup or 0, default=None)
+
+    def _singles(self, names: Sequence[str]) -> list[Combination]:
+        found: list[tuple[float, Combination]] = []
+        for name in names:
+            handler = passes.handler(name)
+            if self.mode in handler.modes:
+                found += [
+                    (handler.predicted_gain(config, self.profile), ((name, config),)) for config in handler.configs()
+                ]
+        return [combination for _, combination in sorted(found, key=lambda each: -each[0])]
+
+    def _predicted(self, combination: Combination) -> float:
+        predicted = 1.0
+        for name, config in combination:
+            predicted *= passes.handler(name).predicted_gain(config, self.profile)
+        return predicted
+
+    def _try(self, combination: Combination, rounds: int) -> CandidateResult:
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise _OutOfBudgetError
+        combination = tuple(sorted(combination, key=lambda each: passes.handler(each[0]).order))
+        row = CandidateResult(
+            passes=tuple(name for name, _ in combination),
+            options=tuple(passes.options_of(config) for _, config in combination),
+            status="failed",
+            reason=None,
+            predicted=self._predicted(combination),
+        )
+        row = self.measurer.measure(row, rounds, left_s)
+        self.rows[_key(combination)] = row
+        shown = f"{row.speedup:.2f} × " if row.speedup is not None else ""
+        self.narrate(f"{row.label}: {shown}{row.status}{f' ({row.reason})' if row.reason else ''}")
+        return row
+
+    def _combine(self, measured: dict[Combination, CandidateResult]) -> None:
+        """Add the next best pass to the best combination as long as that is faster."""
+        useful = {each: row.speedup for each, row in measured.items() if row.speedup and row.speedup >= _ALMOST}
+        if not useful:
+            return
+        ranked = sorted(useful, key=lambda each: -(useful[each] or 0))
+        best, speedup = ranked[0], useful[ranked[0]] or 1.0
+        for single in ranked[1:]:
+            if single[0][0] in {name for name, _ in best}:
+                continue
+            row = self._try((*best, *single), QUICK_ROUNDS)
+            if row.status != "inaccurate" and row.speedup and row.speedup > speedup * _WORTH_ADDING:
+                best, speedup = (*best, *single), row.speedup
+
+    def _confirm(self) -> None:
+        """Measure the fastest anew in fresh processes, with more rounds: only such a row can be the winner."""
+        ranked = sorted(
+            (key for key, row in self.rows.items() if row.status in ("win", "inconclusive") and (row.speedup or 0) > 1),
+            key=lambda key: -(self.rows[key].speedup or 0),
+        )
+        for key in ranked[:_FINALISTS]:
+            row = self.rows[key]
+            pairs = zip(row.passes, row.options, strict=True)
+            first_was_win = row.status == "win"
+            again = self._try(tuple((name, passes.config_from(name, options)) for name, options in pairs), FULL_ROUNDS)
+            if again.speedup is None:
+                continue
+            if again.status == "win" and not first_was_win and again.interval and again.interval[0] < 1.05:
+                # Seen once only, and small: the placement of a process in memory can do as much.
+                again = replace(again, status="inconclusive", reason="not seen in the first measurement")
+            self.rows[key] = replace(again, confirmed=True)
+
+
+class _OutOfBudgetError(Exception):
+    """The time for the search is used up."""
+
+
+def _key(combination: Combination) -> tuple[str, ...]:
+    return tuple(f"{name} {passes.options_of(config)}" for name, config in combination)
