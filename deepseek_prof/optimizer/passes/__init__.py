@@ -13,8 +13,12 @@ from deepseek_prof.optimizer.protocol import Handler
 _HOMES: dict[str, tuple[str, str, str]] = {
     "layout": ("layout", "Layout", "LayoutHandler"),
     "fold": ("fold", "Fold", "FoldHandler"),
+    "attention": ("attention", "Attention", "AttentionHandler"),
+    "quantize": ("quantize", "Quantize", "QuantizeHandler"),
+    "amp": ("amp", "Amp", "AmpHandler"),
+    "fuse": ("fuse", "Fuse", "FuseHandler"),
 }
-ALIASES = {"compile": "fuse", "channels_last": "layout"}
+ALIASES = {"compile": "fuse", "channels_last": "layout", "sdpa": "attention"}
 
 
 def names() -> tuple[str, ...]:
