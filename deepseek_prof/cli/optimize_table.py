@@ -51,7 +51,7 @@ def _eager(result: Optimization) -> list[str]:
         return ["eager", *[_NOTHING] * len(_HEADERS)]
     return [
         "eager", "1.00", *[_NOTHING] * 3, duration(found.median_ns), duration(found.p99_ns), count(found.calls_per_s),
-        size(found.peak_bytes), _NOTHING, _NOTHING,
+        size(found.peak_bytes), size(found.model_bytes) if found.model_bytes else _NOTHING, _NOTHING,
     ]  # fmt: skip
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deepseek_prof.analysis.bootstrap import MIN_STEPS
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
 from deepseek_prof.optimizer.results import CandidateResult, Figures
 from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, is_win, ratio
@@ -17,7 +18,6 @@ from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, 
 _ROUND_NS = 20_000_000
 """A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
 _MAX_REPEATS = 1_000
-_MIN_ROUNDS = 5
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Measurer:
     max_loss: float = 0.01
     seed: int = 0
     signatures: tuple[str, ...] = ()
+    model_bytes: int | None = None
+    """Of eager."""
 
     def measure(self, row: CandidateResult, rounds: int, left_s: float) -> CandidateResult:
         """Fill in the row. A candidate that crashes, hangs or runs out of memory is ``failed``, with its reason.
@@ -49,7 +51,11 @@ class Measurer:
                 return replace(row, status="refused", reason=str(answer["reason"]))
             self.signatures = candidate.signatures
             row = _with_answer(row, answer)
-            eager = [stack.enter_context(prepared(self.target, (), limit_s)[0]) for _ in range(2)]
+            eager = []
+            for _ in range(2):
+                process, told = prepared(self.target, (), limit_s)
+                eager.append(stack.enter_context(process))
+                self.model_bytes = told["model_bytes"]
             try:
                 return self._timed(row, eager, candidate, answer, rounds, left_s)
             except CandidateError as error:
@@ -64,29 +70,11 @@ class Measurer:
         rounds: int,
         left_s: float,
     ) -> CandidateResult:
-        processes = [*eager, candidate]
-        peaks = [0, 0, 0]
-        repeats = _repeats(eager[0], self.prepare_s)
-        deadline_s = time.monotonic() + left_s
-
-        def timer(index: int) -> Callable[[], list[int]]:
-            def take() -> list[int]:
-                told = processes[index].ask({"do": "round", "repeats": repeats}, self.prepare_s)
-                peaks[index] = max(peaks[index], told["peak_bytes"])
-                return list(told["calls_ns"])
-
-            return take
-
-        taken = 0
-
-        def go_on() -> bool:
-            nonlocal taken
-            taken += 1
-            return taken < _MIN_ROUNDS or time.monotonic() < deadline_s
-
-        samples = interleave([timer(index) for index in range(3)], rounds, self.seed, go_on)
+        taken = time_together([*eager, candidate], rounds, self.seed, self.prepare_s, left_s)
+        samples = [each.samples for each in taken]
         speedup, control = ratio(samples[0], samples[2]), ratio(samples[0], samples[1])
-        before, after = figures(samples[0], peaks[0], None), figures(samples[2], peaks[2], answer["model_bytes"])
+        before = figures(samples[0], taken[0].peak_bytes, self.model_bytes)
+        after = figures(samples[2], taken[2].peak_bytes, answer["model_bytes"])
         saved_ns = before.median_ns - after.median_ns
         row = replace(
             row,
@@ -113,6 +101,44 @@ class Measurer:
         return replace(
             row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
         )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one process did over all rounds."""
+
+    samples: Samples
+    peak_bytes: int
+
+
+def time_together(
+    processes: Sequence[Candidate], rounds: int, seed: int, timeout_s: float, left_s: float = math.inf
+) -> list[Taken]:
+    """Time prepared processes in shuffled rounds; ends early when ``left_s`` is over, after the least number of rounds.
+
+    Raises:
+        CandidateError: a process ended, or did not answer within ``timeout_s``.
+    """
+    peaks = [0] * len(processes)
+    repeats = _repeats(processes[0], timeout_s)
+    deadline_s = time.monotonic() + left_s
+    done = 0
+
+    def timer(index: int) -> Callable[[], list[int]]:
+        def take() -> list[int]:
+            told = processes[index].ask({"do": "round", "repeats": repeats}, timeout_s)
+            peaks[index] = max(peaks[index], told["peak_bytes"])
+            return list(told["calls_ns"])
+
+        return take
+
+    def go_on() -> bool:
+        nonlocal done
+        done += 1
+        return done < MIN_STEPS or time.monotonic() < deadline_s
+
+    samples = interleave([timer(index) for index in range(len(processes))], rounds, seed, go_on)
+    return [Taken(*each) for each in zip(samples, peaks, strict=True)]
 
 
 def figures(samples: Samples, peak_bytes: int, model_bytes: int | None) -> Figures:

@@ -88,7 +88,7 @@ def compare(eager: Sequence[Any], candidate: Sequence[Any], reference: Sequence[
             of_candidate = sum(_squares(b, each) for (_, b), each in zip(pairs, r, strict=True))
             ratio = math.sqrt(of_candidate / of_eager) if of_eager > 0 else None
     return Difference(
-        sqnr_db=None if noise == 0 else -math.inf if signal == 0 else 10 * math.log10(signal / noise),
+        sqnr_db=_decibels(signal, noise),
         cosine=product / math.sqrt(signal * other) if signal and other else float(noise == 0),
         max_abs=max((float((b - a).abs().nan_to_num().max()) for a, b in pairs if a.numel()), default=0.0),
         top1=_top1(pairs),
@@ -111,6 +111,12 @@ def failure(difference: Difference, *, lossy: bool) -> str | None:
     if difference.top1 is not None and difference.top1 < MIN_TOP1:
         return f"top-1 agreement {difference.top1:.1%} with eager, below {MIN_TOP1:.0%}"
     return None
+
+
+def _decibels(signal: float, noise: float) -> float | None:
+    if noise == 0:
+        return None
+    return 10 * math.log10(signal / noise) if signal and math.isfinite(noise) else -math.inf
 
 
 def as_json(difference: Difference) -> dict[str, Any]:

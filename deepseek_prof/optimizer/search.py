@@ -11,6 +11,7 @@ from deepseek_prof.optimizer import passes
 from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.protocol import Profile
 from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.timing import MIN_GAIN
 
 Combination = tuple[tuple[str, Any], ...]
 """Names of passes and their configs."""
@@ -106,7 +107,7 @@ class Search:
     def _confirm(self) -> None:
         """Measure the fastest anew in fresh processes, with more rounds: only such a row can be the winner."""
         ranked = sorted(
-            (key for key, row in self.rows.items() if row.status in ("win", "inconclusive") and (row.speedup or 0) > 1),
+            (key for key, row in self.rows.items() if row.status in ("win", "inconclusive") and _is_promising(row)),
             key=lambda key: -(self.rows[key].speedup or 0),
         )
         for key in ranked[:_FINALISTS]:
@@ -120,6 +121,10 @@ class Search:
                 # Seen once only, and small: the placement of a process in memory can do as much.
                 again = replace(again, status="inconclusive", reason="not seen in the first measurement")
             self.rows[key] = replace(again, confirmed=True)
+
+
+def _is_promising(row: CandidateResult) -> bool:
+    return row.interval is not None and row.interval[1] > MIN_GAIN and (row.speedup or 0) > MIN_GAIN
 
 
 class _OutOfBudgetError(Exception):
