@@ -10,6 +10,7 @@ from benchmarks.measurements.exporting import Exporting
 from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.long_run import LongRun
+from benchmarks.measurements.optimize_false_wins import FALSE_WINS
 from benchmarks.measurements.querying import QUERYING_10M, QUERYING_100M
 from benchmarks.measurements.reading import Reading
 from benchmarks.measurements.resnet18 import RESNET18
@@ -59,4 +60,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Importing(),
     Exporting(),
     PYTHON_STACKS,
+    FALSE_WINS,
 )

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deepseek_prof.analysis.bootstrap import MIN_STEPS
@@ -22,7 +22,10 @@ _MAX_REPEATS = 1_000
 
 @dataclass
 class Measurer:
-    """Runs the processes of one target. ``prepare_s`` is how long a candidate may compile, ``max_loss`` a fraction."""
+    """Runs the processes of one target; call ``end_eager`` when done.
+
+    ``prepare_s`` is how long a candidate may compile, ``max_loss`` a fraction.
+    """
 
     target: Target
     prepare_s: float = 300.0
@@ -31,6 +34,7 @@ class Measurer:
     signatures: tuple[str, ...] = ()
     model_bytes: int | None = None
     """Of eager."""
+    _eager: list[Candidate] = field(default_factory=list)
 
     def measure(self, row: CandidateResult, rounds: int, left_s: float) -> CandidateResult:
         """Fill in the row. A candidate that crashes, hangs or runs out of memory is ``failed``, with its reason.
@@ -51,26 +55,34 @@ class Measurer:
                 return replace(row, status="refused", reason=str(answer["reason"]))
             self.signatures = candidate.signatures
             row = _with_answer(row, answer)
-            eager = []
-            for _ in range(2):
-                process, told = prepared(self.target, (), limit_s)
-                eager.append(stack.enter_context(process))
-                self.model_bytes = told["model_bytes"]
+            self._start_eager(limit_s)
             try:
-                return self._timed(row, eager, candidate, answer, rounds, left_s)
+                return self._timed(row, candidate, answer, rounds, left_s)
             except CandidateError as error:
+                self.end_eager()  # which of the three ended is not known
                 return replace(row, status="failed", reason=str(error))
+
+    def _start_eager(self, limit_s: float) -> None:
+        """Two eager processes, which stay for the next candidates."""
+        while len(self._eager) < 2:
+            process, told = prepared(self.target, (), limit_s)
+            self._eager.append(process)
+            self.model_bytes = told["model_bytes"]
+
+    def end_eager(self) -> None:
+        """End the eager processes; the next candidate is measured beside new ones."""
+        while self._eager:
+            self._eager.pop().close()
 
     def _timed(
         self,
         row: CandidateResult,
-        eager: list[Candidate],
         candidate: Candidate,
         answer: dict[str, Any],
         rounds: int,
         left_s: float,
     ) -> CandidateResult:
-        taken = time_together([*eager, candidate], rounds, self.seed, self.prepare_s, left_s)
+        taken = time_together([*self._eager, candidate], rounds, self.seed, self.prepare_s, left_s)
         samples = [each.samples for each in taken]
         speedup, control = ratio(samples[0], samples[2]), ratio(samples[0], samples[1])
         before = figures(samples[0], taken[0].peak_bytes, self.model_bytes)

@@ -19,6 +19,8 @@ Combination = tuple[tuple[str, Any], ...]
 QUICK_ROUNDS = 8
 FULL_ROUNDS = 30
 _FINALISTS = 3
+_EXPLORING = 0.65
+"""Of the budget; the rest is for measuring the best a second time."""
 _WORTH_ADDING = 1.01
 _ALMOST = 0.97
 """A pass that alone changes nothing may help another one: layouts and folding do."""
@@ -37,19 +39,32 @@ class Search:
     ended_by: str | None = None
 
     def __post_init__(self) -> None:
-        self._deadline_s = time.monotonic() + self.budget_s
+        self._deadline_s = time.monotonic() + self.budget_s * _EXPLORING
 
     def run(self, names: Sequence[str]) -> None:
         """Single passes by predicted gain, greedy combinations of those that help, then the finalists in full."""
         try:
-            singles = self._singles(names)
-            measured = {each: row for each in singles if (row := self._try(each, QUICK_ROUNDS)).speedup is not None}
-            self._combine({each: row for each, row in measured.items() if row.status != "inaccurate"})
-            self._confirm()
-        except _OutOfBudgetError:
-            self.ended_by = "budget"
+            self._within_budget(lambda: self._explore(names))
+            self._deadline_s += self.budget_s * (1 - _EXPLORING)
+            self._within_budget(self._confirm)
         except KeyboardInterrupt:
             self.ended_by = "interrupt"
+        finally:
+            self.measurer.end_eager()
+        for key, row in self.rows.items():
+            if row.status == "win" and not row.confirmed:
+                self.rows[key] = replace(row, status="inconclusive", reason="measured once only, which is not enough")
+
+    def _within_budget(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except _OutOfBudgetError:
+            self.ended_by = "budget"
+
+    def _explore(self, names: Sequence[str]) -> None:
+        singles = self._singles(names)
+        measured = {each: row for each in singles if (row := self._try(each, QUICK_ROUNDS)).speedup is not None}
+        self._combine({each: row for each, row in measured.items() if row.status != "inaccurate"})
 
     def winner(self) -> CandidateResult | None:
         """The fastest of the confirmed wins."""
@@ -114,6 +129,7 @@ class Search:
             row = self.rows[key]
             pairs = zip(row.passes, row.options, strict=True)
             first_was_win = row.status == "win"
+            self.measurer.end_eager()
             again = self._try(tuple((name, passes.config_from(name, options)) for name, options in pairs), FULL_ROUNDS)
             if again.speedup is None:
                 continue

@@ -12,7 +12,7 @@ from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.results import CandidateResult
 
 PROGRAM = Path(__file__).parent / "programs" / "odd_models.py"
-LAYOUT = [("layout", {})]
+LAYOUT: list[tuple[str, dict[str, object]]] = [("layout", {})]
 ROUNDS = 5
 
 
@@ -22,7 +22,11 @@ def target(name: str, call: int = 4) -> Target:
 
 def measured(name: str, passes: tuple[str, ...] = ("layout",), prepare_s: float = 60.0) -> CandidateResult:
     row = CandidateResult(passes, tuple({} for _ in passes), "failed", None, 1.0)
-    return Measurer(target(name), prepare_s).measure(row, ROUNDS, 60.0)
+    measurer = Measurer(target(name), prepare_s)
+    try:
+        return measurer.measure(row, ROUNDS, 60.0)
+    finally:
+        measurer.end_eager()
 
 
 @pytest.mark.parametrize("name", ["DataDependent", "KeywordsOnly", "Tied", "Mutates", "Dataclass", "Unexportable"])
