@@ -46,8 +46,13 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     wanted = _wanted(settings)
     narrator.say("recording the program as it is")
     found = survey(command, settings.mode, min(30.0, settings.budget_s / 4), _SURVEY_CALLS, narrator)
-    mode = "training" if found.training else "inference"
-    narrator.say(f"optimizing {found.root} in {mode}, call {found.call + 1} of {found.calls} seen")
+    if found.training:
+        raise UsageError(
+            f"{found.root} is in training, and training is not optimized yet. --mode inference takes the calls of its "
+            "modules in evaluation, where there are any."
+        )
+    mode = "inference"
+    narrator.say(f"optimizing {found.root}, call {found.call + 1} of {found.calls} seen")
     target = Target(command.argv, found.root, found.call, found.training, settings.metric)
     measurer = Measurer(target, max_loss=settings.max_loss)
     search = Search(measurer, found.profile, mode, settings.budget_s, narrator.say)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from deepseek_prof.optimizer.passes import defaults_of
+
 Status: TypeAlias = Literal["win", "inconclusive", "slower", "inaccurate", "refused", "failed"]
 
 
@@ -53,8 +55,11 @@ class CandidateResult:
 
     @property
     def label(self) -> str:
-        """``fold + fuse``."""
-        return " + ".join(self.passes)
+        """``fold + fuse mode=max-autotune``: the options that are not those of the pass by itself."""
+        return " + ".join(
+            " ".join([name, *(f"{key}={value}" for key, value in own.items() if value != defaults_of(name).get(key))])
+            for name, own in zip(self.passes, self.options, strict=True)
+        )
 
 
 @dataclass(frozen=True)

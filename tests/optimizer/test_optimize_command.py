@@ -122,6 +122,26 @@ def test_a_module_that_no_other_process_can_load_is_refused() -> None:
         deepseek_prof.optimize(Local(), torch.ones(1))
 
 
+def test_training_is_refused_and_its_evaluation_found(tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(
+        "import torch\n"
+        "m = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))\n"
+        "for _ in range(6):\n"
+        "    m.train()\n"
+        "    m(torch.ones(4, 3, 16, 16)).sum().backward()\n"
+        "    m.eval()\n"
+        "    with torch.no_grad(): m(torch.ones(1, 3, 8, 8))\n"
+    )
+    refused = run_words(cli_command("optimize", "--mode", "training", "train.py"), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "training is not optimized yet" in refused.stderr.decode()
+    words = ["optimize", "--mode", "inference", "--passes", "fold", "--format", "json", "train.py"]
+    result = run_words(cli_command(*words), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr.decode()
+    assert json.loads(result.stdout)["candidates"][0]["fired"] == ["1 of 1 normalizations folded"]
+
+
 def test_times() -> None:
     assert [parse_time(text) for text in ("90s", "10min", "1.5 h")] == [90, 600, 5400]
 

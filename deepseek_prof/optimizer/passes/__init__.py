@@ -47,6 +47,11 @@ def config_from(name: str, options: dict[str, Any]) -> Any:
     return getattr(import_module(f"{__name__}.{module}"), kind)(**options)
 
 
+def defaults_of(name: str) -> dict[str, Any]:
+    """The options of a pass where none is given."""
+    return asdict(config_from(name, {}))
+
+
 def options_of(config: Any) -> dict[str, Any]:
     """A config as plain values."""
     return asdict(config)
