@@ -11,6 +11,7 @@ from deepseek_prof.text import clean, count, duration, percent, size
 
 _HEADERS = ("speed-up", "95 % interval", "A/A", "predicted", "median", "p99", "calls/s", "memory", "model", "accuracy")
 _DROP = ("p99", "calls/s", "model", "predicted", "memory", "A/A", "accuracy")
+_OPERATORS = 10
 _NOTHING = "–"
 
 
@@ -33,8 +34,22 @@ def show(result: Optimization, console: Console) -> None:
         console.print(Text(f"{row.label}: {row.status}{f' – {clean(row.reason, 400)}' if row.reason else ''}"))
         for line in _details(row):
             console.print(Text(f"  {clean(line, 400)}", style="dim"))
+    if result.winner is not None and result.winner.operators:
+        _show_operators(result.winner, console)
     if not result.complete:
         console.print(Text(f"The search ended early ({result.ended_by}): not every combination was tried."))
+
+
+def _show_operators(row: CandidateResult, console: Console) -> None:
+    console.print(Text(f"\nWhat {row.label} changed most, by operator (self time, one call of each kind of inputs):"))
+    rows = [
+        [
+            each.name, duration(each.before_ns), duration(each.after_ns), count(each.before_count),
+            count(each.after_count),
+        ]
+        for each in row.operators[:_OPERATORS]
+    ]  # fmt: skip
+    console.print(figures_table("operator", ("eager", "now", "calls", "calls now"), rows, console.width))
 
 
 def _verdict(result: Optimization) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 
 from deepseek_prof.analysis.bootstrap import MIN_STEPS
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
-from deepseek_prof.optimizer.results import CandidateResult, Figures
+from deepseek_prof.optimizer.results import CandidateResult, Figures, OperatorChange
 from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, is_win, ratio
 
-_ROUND_NS = 20_000_000
+_ROUND_NS = 60_000_000
 """A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
 _MAX_REPEATS = 1_000
+_PROFILED_REPEATS = 3
+_SHOWN_OPERATORS = 20
 
 
 @dataclass
@@ -36,8 +38,10 @@ class Measurer:
     """Of eager."""
     _eager: list[Candidate] = field(default_factory=list)
 
-    def measure(self, row: CandidateResult, rounds: int, left_s: float) -> CandidateResult:
+    def measure(self, row: CandidateResult, rounds: int, left_s: float, *, explain: bool = False) -> CandidateResult:
         """Fill in the row. A candidate that crashes, hangs or runs out of memory is ``failed``, with its reason.
+
+        ``explain``: with what changed by operator.
 
         Raises:
             CandidateError: eager itself does not run.
@@ -57,10 +61,23 @@ class Measurer:
             row = _with_answer(row, answer)
             self._start_eager(limit_s)
             try:
-                return self._timed(row, candidate, answer, rounds, left_s)
+                row = self._timed(row, candidate, answer, rounds, left_s)
+                return replace(row, operators=self._changes(candidate)) if explain else row
             except CandidateError as error:
                 self.end_eager()  # which of the three ended is not known
                 return replace(row, status="failed", reason=str(error))
+
+    def _changes(self, candidate: Candidate) -> tuple[OperatorChange, ...]:
+        message = {"do": "operators", "repeats": _PROFILED_REPEATS}
+        before, after = (process.ask(message, self.prepare_s)["operators"] for process in (self._eager[0], candidate))
+        found = []
+        for name in before.keys() | after.keys():
+            (before_ns, before_count), (after_ns, after_count) = (
+                each.get(name, (0.0, 0.0)) for each in (before, after)
+            )
+            found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
+        found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
+        return tuple(found[:_SHOWN_OPERATORS])
 
     def _start_eager(self, limit_s: float) -> None:
         """Two eager processes, which stay for the next candidates."""
@@ -149,7 +166,9 @@ def time_together(
         done += 1
         return done < MIN_STEPS or time.monotonic() < deadline_s
 
-    samples = interleave([timer(index) for index in range(len(processes))], rounds, seed, go_on)
+    samples = interleave(
+        [timer(index) for index in range(len(processes))], rounds, seed, go_on, len(processes[0].signatures)
+    )
     return [Taken(*each) for each in zip(samples, peaks, strict=True)]
 
 

@@ -24,6 +24,17 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class OperatorChange:
+    """Self time and count of an operator, over one call of each captured signature; 0 where it does not occur."""
+
+    name: str
+    before_ns: float
+    after_ns: float
+    before_count: float
+    after_count: float
+
+
+@dataclass(frozen=True)
 class CandidateResult:
     """One row of the proof: a combination of passes, and what became of it."""
 
@@ -52,6 +63,8 @@ class CandidateResult:
     figures: Figures | None = None
     baseline: Figures | None = None
     """Eager in the same rounds."""
+    operators: tuple[OperatorChange, ...] = ()
+    """What changed most, of a confirmed candidate."""
 
     @property
     def label(self) -> str:

@@ -87,7 +87,7 @@ class Search:
             predicted *= passes.handler(name).predicted_gain(config, self.profile)
         return predicted
 
-    def _try(self, combination: Combination, rounds: int) -> CandidateResult:
+    def _try(self, combination: Combination, rounds: int, *, explain: bool = False) -> CandidateResult:
         left_s = self._deadline_s - time.monotonic()
         if left_s <= 0:
             raise _OutOfBudgetError
@@ -99,7 +99,7 @@ class Search:
             reason=None,
             predicted=self._predicted(combination),
         )
-        row = self.measurer.measure(row, rounds, left_s)
+        row = self.measurer.measure(row, rounds, left_s, explain=explain)
         self.rows[_key(combination)] = row
         shown = f"{row.speedup:.2f} × " if row.speedup is not None else ""
         self.narrate(f"{row.label}: {shown}{row.status}{f' ({row.reason})' if row.reason else ''}")
@@ -130,7 +130,9 @@ class Search:
             pairs = zip(row.passes, row.options, strict=True)
             first_was_win = row.status == "win"
             self.measurer.end_eager()
-            again = self._try(tuple((name, passes.config_from(name, options)) for name, options in pairs), FULL_ROUNDS)
+            again = self._try(
+                tuple((name, passes.config_from(name, options)) for name, options in pairs), FULL_ROUNDS, explain=True
+            )
             if again.speedup is None:
                 continue
             if again.status == "win" and not first_was_win and again.interval and again.interval[0] < 1.05:

@@ -16,6 +16,7 @@ import torch
 
 from deepseek_prof.optimizer import numerics, passes
 from deepseek_prof.optimizer.channel import Channel
+from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured
 from deepseek_prof.optimizer.values import copied, equal, mapped
 
@@ -42,12 +43,20 @@ class Session:
             if message["do"] == "end":
                 return
             try:
-                answer = self._prepare(message["passes"]) if message["do"] == "prepare" else self._round(message)
+                answer = self._answer(message)
             except EOFError:
                 raise
             except Exception as error:  # noqa: BLE001  # any pass on any module: the candidate fails, with its reason
                 answer = {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:_MAX_REASON]}
             self._channel.send(answer)
+
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message["do"] == "prepare":
+            return self._prepare(message["passes"])
+        if message["do"] == "operators":
+            found = by_operator(self._time, self._captured.device, int(message["repeats"]))
+            return {"status": "profiled", "operators": found}
+        return self._round(message)
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         """Apply the passes (none: the baseline) and hold their outputs against eager's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -30,10 +31,14 @@ class Samples:
     """Calls of one process over the rounds, in nanoseconds."""
 
     rounds: list[list[int]] = field(default_factory=list)
+    kinds: int = 1
+    """Captured calls, which a round repeats in their order."""
 
-    def means_ns(self) -> list[float]:
-        """Mean time of a call, of each round."""
-        return [sum(each) / len(each) for each in self.rounds]
+    def typical_ns(self) -> list[float]:
+        """Of each round, the sum of every captured call's median: a call that lost its CPU does not move it."""
+        return [
+            sum(statistics.median(calls[kind :: self.kinds]) for kind in range(self.kinds)) for calls in self.rounds
+        ]
 
     def calls_ns(self) -> list[int]:
         """All calls."""
@@ -41,12 +46,16 @@ class Samples:
 
 
 def interleave(
-    timers: Sequence[Callable[[], list[int]]], rounds: int, seed: int, go_on: Callable[[], bool] = lambda: True
+    timers: Sequence[Callable[[], list[int]]],
+    rounds: int,
+    seed: int,
+    go_on: Callable[[], bool] = lambda: True,
+    kinds: int = 1,
 ) -> list[Samples]:
     """Run every timer once a round, in an order drawn anew for each; ends early, after whole rounds, by ``go_on``."""
     order = list(range(len(timers)))
     generator = random.Random(seed)
-    samples = [Samples() for _ in timers]
+    samples = [Samples(kinds=kinds) for _ in timers]
     for _ in range(rounds):
         generator.shuffle(order)
         taken = {index: timers[index]() for index in order}
@@ -67,7 +76,7 @@ def ratio(before: Samples, after: Samples) -> Ratio:
 
     from deepseek_prof.analysis.bootstrap import differences
 
-    logs = np.log(np.array(before.means_ns()) / np.array(after.means_ns())).reshape(-1, 1)
+    logs = np.log(np.array(before.typical_ns()) / np.array(after.typical_ns())).reshape(-1, 1)
     found = differences(np.zeros_like(logs), logs, "median")
     return Ratio(*(math.exp(float(each[0])) for each in (found.after, found.low, found.high)))
 

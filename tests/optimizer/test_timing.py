@@ -41,6 +41,12 @@ def test_ratio_is_paired_by_round() -> None:
     assert found.low == pytest.approx(2)
 
 
+def test_a_call_that_lost_its_cpu_does_not_move_its_round() -> None:
+    calm = Samples([[100, 1000] * 5], kinds=2)
+    hit = Samples([[100, 1000, 900, 1000, 100, 9000, 100, 1000, 100, 1000]], kinds=2)
+    assert calm.typical_ns() == hit.typical_ns() == [1100]
+
+
 def test_a_real_gain_is_a_win_and_a_real_loss_a_loss() -> None:
     generator = random.Random(1)
     eager, control, fast, slow = (samples(mean, 30, generator) for mean in (1e6, 1e6, 0.7e6, 1.4e6))
