@@ -19,9 +19,10 @@ Combination = tuple[tuple[str, Any], ...]
 QUICK_ROUNDS = 8
 FULL_ROUNDS = 30
 _FINALISTS = 3
-_EXPLORING = 0.65
-"""Of the budget; the rest is for measuring the best a second time."""
+_RESERVED = 2.0
+"""Of the longest trial so far: what is left of the budget for measuring the best a second time."""
 _WORTH_ADDING = 1.01
+_UNUSABLE = ("failed", "refused", "inaccurate")
 _ALMOST = 0.97
 """A pass that alone changes nothing may help another one: layouts and folding do."""
 
@@ -39,13 +40,15 @@ class Search:
     ended_by: str | None = None
 
     def __post_init__(self) -> None:
-        self._deadline_s = time.monotonic() + self.budget_s * _EXPLORING
+        self._deadline_s = time.monotonic() + self.budget_s
+        self._longest_s = 0.0
+        self._confirming = False
 
     def run(self, names: Sequence[str]) -> None:
         """Single passes by predicted gain, greedy combinations of those that help, then the finalists in full."""
         try:
             self._within_budget(lambda: self._explore(names))
-            self._deadline_s += self.budget_s * (1 - _EXPLORING)
+            self._confirming = True
             self._within_budget(self._confirm)
         except KeyboardInterrupt:
             self.ended_by = "interrupt"
@@ -62,9 +65,20 @@ class Search:
             self.ended_by = "budget"
 
     def _explore(self, names: Sequence[str]) -> None:
-        singles = self._singles(names)
-        measured = {each: row for each in singles if (row := self._try(each, QUICK_ROUNDS)).speedup is not None}
-        self._combine({each: row for each, row in measured.items() if row.status != "inaccurate"})
+        """Every pass alone, and at once with the best so far: what the budget cuts off is the least promising."""
+        best: Combination = ()
+        speedup = 1.0
+        for single in self._singles(names):
+            alone = self._try(single, QUICK_ROUNDS)
+            if alone.status in _UNUSABLE or (alone.speedup or 0) < _ALMOST:
+                continue
+            tried = [(single, alone)]
+            if best and single[0][0] not in {name for name, _ in best}:
+                both = (*best, *single)
+                tried.append((both, self._try(both, QUICK_ROUNDS)))
+            for combination, row in tried:
+                if row.status not in _UNUSABLE and (row.speedup or 0) > speedup * _WORTH_ADDING:
+                    best, speedup = combination, row.speedup or 0
 
     def winner(self) -> CandidateResult | None:
         """The fastest of the confirmed wins."""
@@ -88,7 +102,8 @@ class Search:
         return predicted
 
     def _try(self, combination: Combination, rounds: int, *, explain: bool = False) -> CandidateResult:
-        left_s = self._deadline_s - time.monotonic()
+        began_s = time.monotonic()
+        left_s = self._deadline_s - began_s - (0.0 if self._confirming else _RESERVED * self._longest_s)
         if left_s <= 0:
             raise _OutOfBudgetError
         combination = tuple(sorted(combination, key=lambda each: passes.handler(each[0]).order))
@@ -100,24 +115,11 @@ class Search:
             predicted=self._predicted(combination),
         )
         row = self.measurer.measure(row, rounds, left_s, explain=explain)
+        self._longest_s = max(self._longest_s, time.monotonic() - began_s)
         self.rows[_key(combination)] = row
         shown = f"{row.speedup:.2f} × " if row.speedup is not None else ""
         self.narrate(f"{row.label}: {shown}{row.status}{f' ({row.reason})' if row.reason else ''}")
         return row
-
-    def _combine(self, measured: dict[Combination, CandidateResult]) -> None:
-        """Add the next best pass to the best combination as long as that is faster."""
-        useful = {each: row.speedup for each, row in measured.items() if row.speedup and row.speedup >= _ALMOST}
-        if not useful:
-            return
-        ranked = sorted(useful, key=lambda each: -(useful[each] or 0))
-        best, speedup = ranked[0], useful[ranked[0]] or 1.0
-        for single in ranked[1:]:
-            if single[0][0] in {name for name, _ in best}:
-                continue
-            row = self._try((*best, *single), QUICK_ROUNDS)
-            if row.status != "inaccurate" and row.speedup and row.speedup > speedup * _WORTH_ADDING:
-                best, speedup = (*best, *single), row.speedup
 
     def _confirm(self) -> None:
         """Measure the fastest anew in fresh processes, with more rounds: only such a row can be the winner."""
