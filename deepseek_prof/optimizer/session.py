@@ -18,7 +18,7 @@ from deepseek_prof.optimizer import numerics, passes
 from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured
-from deepseek_prof.optimizer.values import copied, equal, mapped
+from deepseek_prof.optimizer.values import copied, equal, tensors
 
 _WARM_CALLS = 3
 _SEED = 7
@@ -111,7 +111,9 @@ class Session:
         for call in self._captured.calls:
             fresh = copied(call)
             torch.manual_seed(_SEED)
-            results.append(_detached(callee(*fresh.args, **fresh.kwargs)))
+            # Copies: a compiled module may write over what it returned.
+            returned = tensors(callee(*fresh.args, **fresh.kwargs))
+            results.append({path: each.detach().clone() for path, each in returned})
             self._mutates = self._mutates or not equal((fresh.args, fresh.kwargs), (call.args, dict(call.kwargs)))
         return results
 
@@ -147,11 +149,6 @@ class Session:
         own = [each for each in held if isinstance(each, torch.Tensor)]
         _reset_peak(self._captured.device)
         return {"model_bytes": sum(each.numel() * each.element_size() for each in own) if own else None}
-
-
-def _detached(result: Any) -> Any:
-    """Outputs that a compiled module may write over at its next call are copied where that can be."""
-    return mapped(result, lambda tensor: tensor.detach().clone())
 
 
 def _wait(device: str) -> None:

@@ -55,19 +55,26 @@ def copied(call: Call) -> Call:
     return Call(mapped(call.args, cloned), mapped(dict(call.kwargs), cloned))
 
 
-def tensors(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of a value with its path, such as ``.logits`` or ``[0]``: in containers, dataclasses and objects."""
+def tensors(value: Any, path: str = "", inside: frozenset[int] = frozenset()) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of a value with its path, such as ``.logits`` or ``[0]``: in containers, dataclasses and objects.
+
+    ``inside`` holds what is being looked through: objects may refer back to each other.
+    """
     if isinstance(value, torch.Tensor):
         yield path, value
-    elif isinstance(value, Mapping):
+        return
+    if id(value) in inside:
+        return
+    inside |= {id(value)}
+    if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from tensors(each, f"{path}.{key}")
+            yield from tensors(each, f"{path}.{key}", inside)
     elif isinstance(value, (list, tuple)):
         for index, each in enumerate(value):
-            yield from tensors(each, f"{path}[{index}]")
-    elif dataclasses.is_dataclass(value) or (hasattr(value, "__dict__") and not callable(value)):
+            yield from tensors(each, f"{path}[{index}]", inside)
+    elif hasattr(value, "__dict__") and not callable(value):
         for key, each in vars(value).items():
-            yield from tensors(each, f"{path}.{key}")
+            yield from tensors(each, f"{path}.{key}", inside)
 
 
 def equal(first: Any, second: Any) -> bool:

@@ -46,6 +46,15 @@ def test_equal_takes_nan_for_itself_and_shapes_apart() -> None:
     assert not equal([torch.ones(2)], [torch.ones(2), torch.ones(2)])
 
 
+def test_objects_that_refer_back_are_looked_through_once() -> None:
+    class Cache:
+        def __init__(self) -> None:
+            self.keys = torch.ones(3)
+            self.owner = [self]
+
+    assert [path for path, _ in tensors((Cache(), Cache()))] == ["[0].keys", "[1].keys"]
+
+
 def test_tensors_are_found_with_their_paths() -> None:
     found = dict(tensors({"a": [torch.ones(1), Pair(torch.ones(2), 3)]}))
     assert {path: each.numel() for path, each in found.items()} == {".a[0]": 1, ".a[1][0]": 2}
