@@ -103,9 +103,10 @@ class Search:
 
     def _try(self, combination: Combination, rounds: int, *, explain: bool = False) -> CandidateResult:
         began_s = time.monotonic()
-        left_s = self._deadline_s - began_s - (0.0 if self._confirming else _RESERVED * self._longest_s)
-        if left_s <= 0:
+        left_s = self._deadline_s - began_s
+        if left_s <= (0.0 if self._confirming else (1 + _RESERVED) * self._longest_s):
             raise _OutOfBudgetError
+        left_s = max(left_s, _RESERVED * self._longest_s)  # what is begun is not failed for want of seconds
         combination = tuple(sorted(combination, key=lambda each: passes.handler(each[0]).order))
         row = CandidateResult(
             passes=tuple(name for name, _ in combination),

@@ -90,6 +90,25 @@ def test_an_interrupt_keeps_rows_and_claims_nothing_that_was_measured_once(inter
     assert scripted.ended >= 1
 
 
+def test_what_the_budget_has_no_time_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    class Slow(Scripted):
+        def measure(
+            self, row: CandidateResult, rounds: int, left_s: float, *, explain: bool = False
+        ) -> CandidateResult:
+            nonlocal now_s
+            now_s += 100.0
+            return super().measure(row, rounds, left_s, explain=explain)
+
+    monkeypatch.setattr("deepseek_prof.optimizer.search.time.monotonic", lambda: now_s)
+    scripted = Slow({("fold",): [1.5], ("layout",): [1.6], ("fold", "layout"): [1.9]})
+    search = searched(scripted, budget_s=320.0)
+    assert search.ended_by == "budget"
+    assert [rounds == FULL_ROUNDS for _, rounds in scripted.measured] == [False, True]
+    assert search.winner() is not None
+
+
 def test_a_budget_of_nothing_tries_nothing() -> None:
     search = searched(Scripted({("fold",): [1.5]}), budget_s=0.0)
     assert search.ended_by == "budget"
