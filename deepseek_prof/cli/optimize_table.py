@@ -57,7 +57,10 @@ def _verdict(result: Optimization) -> str:
     if winner is None or winner.interval is None:
         return "No pass is proven to make this program faster."
     low, high = winner.interval
-    return f"{winner.label} is {winner.speedup:.2f} × as fast as eager (95 % interval {low:.2f} to {high:.2f})."
+    differs = f" Its results are not eager's: {_accuracy(winner)} by {_measure(winner)}." if winner.lossy else ""
+    return (
+        f"{winner.label} is {winner.speedup:.2f} × as fast as eager (95 % interval {low:.2f} to {high:.2f}).{differs}"
+    )
 
 
 def _eager(result: Optimization) -> list[str]:
@@ -96,6 +99,10 @@ def _accuracy(row: CandidateResult) -> str:
         return f"-{percent(row.loss)}"
     sqnr = (row.numerics or {}).get("sqnr_db")
     return f"{sqnr:.0f} dB" if sqnr is not None else "equal" if row.numerics else _NOTHING
+
+
+def _measure(row: CandidateResult) -> str:
+    return "the metric or the largest entries" if row.loss is not None and row.loss > 0 else "signal to noise"
 
 
 def _details(row: CandidateResult) -> list[str]:
