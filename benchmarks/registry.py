@@ -10,6 +10,8 @@ from benchmarks.measurements.exporting import Exporting
 from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.long_run import LongRun
+from benchmarks.measurements.optimize_false_wins import FALSE_WINS
+from benchmarks.measurements.optimize_networks import NETWORKS
 from benchmarks.measurements.querying import QUERYING_10M, QUERYING_100M
 from benchmarks.measurements.reading import Reading
 from benchmarks.measurements.resnet18 import RESNET18
@@ -61,4 +63,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Importing(),
     Exporting(),
     PYTHON_STACKS,
+    FALSE_WINS,
+    *NETWORKS,
 )

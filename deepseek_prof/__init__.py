@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "annotate", "load", "log", "profile"]
+__all__ = ["Run", "__version__", "annotate", "load", "log", "optimize", "profile"]
 
 if TYPE_CHECKING:
     from deepseek_prof.api import LoadedRun as Run
     from deepseek_prof.api import load, profile
+    from deepseek_prof.optimizer.optimize import optimize
     from deepseek_prof.scopes import annotate
     from deepseek_prof.user_log import log
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Run": ("deepseek_prof.api", "LoadedRun"),
     "load": ("deepseek_prof.api", "load"),
+    "optimize": ("deepseek_prof.optimizer.optimize", "optimize"),
     "profile": ("deepseek_prof.api", "profile"),
     "annotate": ("deepseek_prof.scopes", "annotate"),
     "log": ("deepseek_prof.user_log", "log"),

@@ -17,6 +17,7 @@ from deepseek_prof.cli.export import ExportCommand, export_command
 from deepseek_prof.cli.flame import flame_command
 from deepseek_prof.cli.import_trace import import_command
 from deepseek_prof.cli.logs import logs_command
+from deepseek_prof.cli.optimize import optimize_command
 from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
 from deepseek_prof.cli.recover import recover_command
 from deepseek_prof.cli.report import report_command
@@ -58,6 +59,7 @@ def build_app() -> typer.Typer:
     app.command("sql")(_guarded(sql_command))
     app.command("export", cls=ExportCommand)(_guarded(export_command))
     app.command("runs")(_guarded(runs_command))
+    app.command("optimize", cls=ProgramCommand, context_settings=_PASS_THROUGH)(_guarded(optimize_command))
     app.command("import")(_guarded(import_command))
     app.command("recover")(_guarded(recover_command))
     app.command("doctor")(_guarded(doctor_command))

@@ -81,6 +81,11 @@ def _attach() -> None:
         from deepseek_prof.collectors.child import attach
 
         attach()
+        other = os.environ.get("DEEPSEEK_PROF_ATTACH")  # the optimizer's half, where it runs the program
+        if other:
+            from importlib import import_module
+
+            import_module(other).attach()
     except Exception as error:  # noqa: BLE001  # whatever fails in us, the user's program runs on
         print(
             f"deepseek-prof: warning: this process is not recorded: {type(error).__name__}: {error}",
@@ -88,6 +93,6 @@ def _attach() -> None:
         )
 
 
-if os.environ.get("DEEPSEEK_PROF_LIVE"):
+if os.environ.get("DEEPSEEK_PROF_LIVE") or os.environ.get("DEEPSEEK_PROF_ATTACH"):
     sys.meta_path.insert(0, _TorchFinder())
 _chain()

@@ -1,0 +1,96 @@
+"""``deepseek-prof optimize``: try passes on a program as it is, and prove which of them make it faster."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from deepseek_prof.errors import UsageError
+
+_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*")
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+def optimize_command(
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="PROGRAM [ARGUMENTS]...", help="As after `python`.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODULE:FACTORY", help="In place of a program: a function that returns (model, inputs)."
+        ),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", metavar="auto|inference|training", help="Which calls to optimize.")
+    ] = "auto",
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long to search: 90s, 10min.")] = "10min",
+    passes: Annotated[
+        str | None, typer.Option("--passes", metavar="NAME,...", help="Only these passes. Default: all.")
+    ] = None,
+    without: Annotated[str | None, typer.Option("--no", metavar="NAME,...", help="Not these passes.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", metavar="MODULE:FUNCTION", help="Your accuracy: gets the model, returns a number."),
+    ] = None,
+    max_loss: Annotated[
+        str, typer.Option("--max-loss", metavar="PERCENT", help="Largest relative loss of the metric.")
+    ] = "1%",
+    format: Annotated[str, typer.Option("--format", metavar="table|json", help="Of standard output.")] = "table",  # noqa: A002  # the option's name
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings.")] = False,
+) -> None:
+    """Try passes on an unmodified program and prove which make it faster.
+
+    The program is run again for each candidate up to one call of its root module, and timed there beside eager. What it
+    does before that call, it does each time. Ctrl-C ends the search and keeps what was measured.
+    """
+    import json
+
+    from deepseek_prof.cli.optimize_table import show
+    from deepseek_prof.cli.rendering import OutputConsole
+    from deepseek_prof.config import parse_percent
+    from deepseek_prof.narration import Narrator
+    from deepseek_prof.optimizer.optimize import OptimizeSettings, optimize_program
+    from deepseek_prof.optimizer.replay import factory_command
+    from deepseek_prof.optimizer.survey import MODES
+    from deepseek_prof.recording.command import resolve_command
+
+    if format not in ("table", "json"):
+        raise UsageError(f"--format {format!r} is not one of table, json.")
+    if mode not in MODES:
+        raise UsageError(f"--mode {mode!r} is not one of {', '.join(MODES)}.")
+    if metric is not None and not re.fullmatch(r"[\w.]+:\w+", metric):
+        raise UsageError(f"--metric {metric!r}: write it as package.module:function.")
+    if bool(command) == bool(model):
+        raise UsageError("Say what to optimize: deepseek-prof optimize train.py, or --model package.module:factory.")
+    settings = OptimizeSettings(
+        mode=mode,
+        budget_s=parse_time(budget),
+        passes=_names(passes),
+        without=_names(without) or (),
+        metric=metric,
+        max_loss=parse_percent(max_loss),
+    )
+    resolved = factory_command(model) if model else resolve_command(command or [])
+    result = optimize_program(resolved, settings, Narrator(quiet=quiet))
+    if format == "json":
+        print(json.dumps(result.as_json()))
+    else:
+        console = OutputConsole()
+        show(result, console)
+    if result.ended_by == "interrupt":
+        raise KeyboardInterrupt
+
+
+def parse_time(text: str) -> float:
+    """Seconds of ``90s``, ``10min`` or ``1h``. Raises UsageError."""
+    match = _TIME.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"--budget {text!r} is not a time. Write it as 90s, 10min or 1h.")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(each.strip() for each in text.split(",") if each.strip())

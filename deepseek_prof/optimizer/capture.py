@@ -1,0 +1,189 @@
+"""The optimizer's half in the user's process: looks at the program's root modules, or stops at one of their calls.
+
+The shim calls ``attach`` when torch has been imported. The job is JSON in ``DEEPSEEK_PROF_JOB``; docs/optimizing.md
+describes the conversation. Standard library and torch only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from deepseek_prof.optimizer.channel import Channel
+from deepseek_prof.optimizer.protocol import Call, Captured
+from deepseek_prof.optimizer.roots import RootNames, watch_root_calls
+from deepseek_prof.optimizer.values import copied, signature, tensors
+
+MAX_SIGNATURES = 4
+SEED = 20_240_229
+_MIN_CALLS = 3
+
+
+def attach() -> None:
+    """Do what the job says: ``survey`` or ``capture``. A process that is not the program itself is left alone."""
+    job = json.loads(os.environ["DEEPSEEK_PROF_JOB"])
+    if os.getppid() != job["parent_pid"]:
+        return
+    random.seed(SEED)  # programs that seed nothing meet the same weights and inputs in each candidate
+    torch.manual_seed(SEED)
+    channel = Channel.connect(job["socket"])
+    if job["do"] == "survey":
+        Survey(channel, job).install()
+    else:
+        Capture(channel, job).install()
+
+
+@dataclass
+class _Root:
+    """What the survey saw of the calls of one root in one mode."""
+
+    name: str
+    training: bool
+    grad: bool
+    parameter_bytes: int
+    device: str
+    calls: int = 0
+    total_ns: int = 0
+    signatures: dict[str, int] = field(default_factory=dict)
+    """With the number of the first call of each."""
+
+
+class Survey:
+    """Runs the program for a while and tells which root modules take the time."""
+
+    def __init__(self, channel: Channel, job: dict[str, Any]) -> None:
+        self._channel = channel
+        self._limit_s = float(job["limit_s"])
+        self._max_calls = int(job["max_calls"])
+        self._names = RootNames()
+        self._roots: dict[tuple[str, bool], _Root] = {}
+        self._began_s: float | None = None
+        self._optimizer_steps = 0
+        self._told = False
+
+    def install(self) -> None:
+        """Begin to watch."""
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        register_optimizer_step_post_hook(self._stepped)
+        watch_root_calls(self._call)
+        atexit.register(self._tell)
+
+    def _stepped(self, *_: Any) -> None:
+        self._optimizer_steps += 1
+
+    def _call(
+        self, module: torch.nn.Module, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self._began_s is None:
+            self._began_s = time.monotonic()
+        elif self._is_enough():  # between calls: what follows a training step's forward belongs to the step
+            self._tell()
+            sys.stdout.flush()
+            os._exit(0)
+        root = self._root(module)
+        described = signature((args, kwargs))
+        start_ns = time.monotonic_ns()
+        result = original(module, *args, **kwargs)
+        root.total_ns += time.monotonic_ns() - start_ns
+        if described not in root.signatures and len(root.signatures) < MAX_SIGNATURES:
+            root.signatures[described] = root.calls
+        root.calls += 1
+        return result
+
+    def _root(self, module: torch.nn.Module) -> _Root:
+        key = (self._names.of(module), module.training)
+        if key not in self._roots:
+            parameters = list(module.parameters())
+            self._roots[key] = _Root(
+                *key,
+                grad=torch.is_grad_enabled(),
+                parameter_bytes=sum(each.numel() * each.element_size() for each in parameters),
+                device=parameters[0].device.type if parameters else "cpu",
+            )
+        return self._roots[key]
+
+    def _is_enough(self) -> bool:
+        calls = [root.calls for root in self._roots.values()]
+        assert self._began_s is not None
+        late = time.monotonic() - self._began_s > self._limit_s and max(calls) >= _MIN_CALLS
+        return late or max(calls) >= self._max_calls
+
+    def _tell(self) -> None:
+        if self._told:
+            return
+        self._told = True
+        self._channel.send(
+            {
+                "told": "survey",
+                "roots": [vars(root) for root in self._roots.values()],
+                "optimizer_steps": self._optimizer_steps,
+                "world_size": os.environ.get("WORLD_SIZE"),
+                "torch": str(torch.__version__),
+                "threads": torch.get_num_threads(),
+            }
+        )
+
+
+class Capture:
+    """Runs the program up to one call of one root module and holds the parent's conversation inside that call."""
+
+    def __init__(self, channel: Channel, job: dict[str, Any]) -> None:
+        self._channel = channel
+        self._job = job
+        self._names = RootNames()
+        self._count = 0
+        self._calls: dict[str, Call] = {}
+        self._undo: Callable[[], None] = lambda: None
+
+    def install(self) -> None:
+        """Begin to watch."""
+        self._undo = watch_root_calls(self._call)
+        atexit.register(self._missed)
+
+    def _missed(self) -> None:
+        root, call = self._job["root"], self._job["call"]
+        reason = f"the program ended before call {call + 1} of {root}, which the first run reached"
+        self._channel.send({"told": "missed", "reason": reason})
+
+    def _call(
+        self, module: torch.nn.Module, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if self._names.of(module) != self._job["root"] or module.training != self._job["training"]:
+            return original(module, *args, **kwargs)
+        described = signature((args, kwargs))
+        if described not in self._calls and len(self._calls) < MAX_SIGNATURES:
+            self._calls[described] = copied(Call(args, kwargs))
+        self._count += 1
+        if self._count <= self._job["call"]:
+            return original(module, *args, **kwargs)
+        self._undo()
+        self._converse(module)
+        return None
+
+    def _converse(self, module: torch.nn.Module) -> None:
+        """Never returns to the program."""
+        from deepseek_prof.optimizer.session import Session
+
+        first = next((each for _, each in tensors(list(module.parameters()))), None)
+        captured = Captured(
+            module, tuple(self._calls.values()), module.training, first.device.type if first is not None else "cpu"
+        )
+        status = 0
+        try:
+            self._channel.send({"told": "captured", "signatures": list(self._calls)})
+            Session(self._channel, captured, self._job.get("metric")).run()
+        except (EOFError, OSError):
+            status = 1  # the parent has gone: there is nobody to tell
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

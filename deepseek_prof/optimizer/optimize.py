@@ -1,0 +1,128 @@
+"""The whole of an optimization: survey, search, result. The command and the Python API are fronts of it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepseek_prof.errors import UsageError
+from deepseek_prof.narration import Narrator
+from deepseek_prof.optimizer import passes
+from deepseek_prof.optimizer.candidate import Target
+from deepseek_prof.optimizer.measure import Measurer
+from deepseek_prof.optimizer.replay import saved_command
+from deepseek_prof.optimizer.results import CandidateResult, Optimization
+from deepseek_prof.optimizer.search import Search
+from deepseek_prof.optimizer.survey import survey
+from deepseek_prof.recording.command import Command
+
+if TYPE_CHECKING:
+    import torch
+
+_SURVEY_CALLS = 30
+
+
+@dataclass(frozen=True)
+class OptimizeSettings:
+    """What the user asked for."""
+
+    mode: str = "auto"
+    budget_s: float = 600.0
+    passes: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+    metric: str | None = None
+    max_loss: float = 0.01
+    """Largest relative loss by the metric, a fraction."""
+
+
+def optimize_program(command: Command, settings: OptimizeSettings, narrator: Narrator) -> Optimization:
+    """Optimize a program. Ctrl-C ends the search; what was measured until then is in the result.
+
+    Raises:
+        UsageError: no such pass, or the program has nothing to optimize.
+    """
+    wanted = _wanted(settings)
+    narrator.say("recording the program as it is")
+    found = survey(command, settings.mode, min(30.0, settings.budget_s / 4), _SURVEY_CALLS, narrator)
+    if found.training:
+        raise UsageError(
+            f"{found.root} is in training, and training is not optimized yet. --mode inference takes the calls of its "
+            "modules in evaluation, where there are any."
+        )
+    mode = "inference"
+    narrator.say(f"optimizing {found.root}, call {found.call + 1} of {found.calls} seen")
+    target = Target(command.argv, found.root, found.call, found.training, settings.metric)
+    measurer = Measurer(target, max_loss=settings.max_loss)
+    search = Search(measurer, found.profile, mode, settings.budget_s, narrator.say)
+    search.run(wanted)
+    rows = sorted(search.rows.values(), key=_rank)
+    return Optimization(
+        command=command.argv,
+        root=found.root,
+        mode=mode,
+        call=found.call,
+        signatures=measurer.signatures,
+        device=found.device,
+        threads=found.threads,
+        profile=str(found.run_dir),
+        baseline=next((each.baseline for each in rows if each.baseline is not None), None),
+        candidates=tuple(rows),
+        winner=search.winner(),
+        complete=search.ended_by is None,
+        ended_by=search.ended_by,
+    )
+
+
+def optimize(
+    model: torch.nn.Module,
+    inputs: Any,
+    *,
+    passes: Sequence[str] | None = None,
+    budget_s: float = 600.0,
+    quiet: bool = False,
+) -> Optimization:
+    """Try passes on a module, each in a process of its own, and prove which make it faster.
+
+    The module and its inputs are pickled: each process loads them. The module itself is left as it is.
+
+    Args:
+        model: the module, in evaluation for inference.
+        inputs: one argument, a tuple of arguments, a dict of keyword arguments, or a list of such for several kinds.
+        passes: names as of ``--passes``; None for all.
+        budget_s: how long to search, in seconds.
+        quiet: say nothing but warnings.
+
+    Raises:
+        UsageError: the module cannot be pickled so that another process can load it, or no such pass.
+    """
+    import tempfile
+    from pathlib import Path
+
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="deepseek-prof-") as folder:
+        path = Path(folder, "model.pt")
+        if type(model).__module__ == "__main__":
+            raise UsageError(
+                f"{type(model).__qualname__} is defined in the program that runs, where no other process finds it. "
+                "Move it into a module, or use: deepseek-prof optimize PROGRAM"
+            )
+        try:
+            torch.save((model, inputs), path)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise UsageError(f"The model cannot be pickled: {error}. Use: deepseek-prof optimize PROGRAM") from error
+        settings = OptimizeSettings(passes=None if passes is None else tuple(passes), budget_s=budget_s)
+        return optimize_program(saved_command(str(path)), settings, Narrator(quiet=quiet))
+
+
+def _wanted(settings: OptimizeSettings) -> Sequence[str]:
+    names = passes.names() if settings.passes is None else tuple(passes.resolve(each) for each in settings.passes)
+    without = {passes.resolve(each) for each in settings.without}
+    return tuple(dict.fromkeys(each for each in names if each not in without))
+
+
+def _rank(row: CandidateResult) -> tuple[int, float]:
+    order = ("win", "inconclusive", "slower", "inaccurate", "refused", "failed")
+    return order.index(row.status), -(row.speedup or 0.0)

@@ -1,0 +1,57 @@
+"""The passes by name; each is loaded when it is used, because handlers import torch inside their methods only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+from deepseek_prof.errors import UsageError
+from deepseek_prof.optimizer.protocol import Handler
+
+# name → (module, config class, handler class). A new pass is one file here and one line.
+_HOMES: dict[str, tuple[str, str, str]] = {
+    "layout": ("layout", "Layout", "LayoutHandler"),
+    "fold": ("fold", "Fold", "FoldHandler"),
+    "attention": ("attention", "Attention", "AttentionHandler"),
+    "quantize": ("quantize", "Quantize", "QuantizeHandler"),
+    "amp": ("amp", "Amp", "AmpHandler"),
+    "fuse": ("fuse", "Fuse", "FuseHandler"),
+}
+ALIASES = {"compile": "fuse", "channels_last": "layout", "sdpa": "attention"}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all passes."""
+    return tuple(_HOMES)
+
+
+def resolve(name: str) -> str:
+    """The pass's own name for a name or an alias. Raises UsageError for an unknown one."""
+    found = ALIASES.get(name, name)
+    if found not in _HOMES:
+        raise UsageError(f"No pass {name!r}. There are: {', '.join(names())}.")
+    return found
+
+
+def handler(name: str) -> Handler[Any]:
+    """The handler of the pass of that name."""
+    module, _, kind = _HOMES[resolve(name)]
+    made: Handler[Any] = getattr(import_module(f"{__name__}.{module}"), kind)()
+    return made
+
+
+def config_from(name: str, options: dict[str, Any]) -> Any:
+    """The config of a pass from plain values, as they went through JSON."""
+    module, kind, _ = _HOMES[resolve(name)]
+    return getattr(import_module(f"{__name__}.{module}"), kind)(**options)
+
+
+def defaults_of(name: str) -> dict[str, Any]:
+    """The options of a pass where none is given."""
+    return asdict(config_from(name, {}))
+
+
+def options_of(config: Any) -> dict[str, Any]:
+    """A config as plain values."""
+    return asdict(config)

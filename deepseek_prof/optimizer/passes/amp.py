@@ -1,0 +1,128 @@
+"""Pass ``amp``: matrix products and convolutions in bfloat16 or float16 under autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepseek_prof.optimizer.passes.inductor import module_of, parameters_of
+from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
+
+PRODUCTS = ("matmul", "conv", "attention")
+SAVED = 0.55
+"""Part of the time of products that bfloat16 saved on a CPU with AVX512-BF16, compiled (ResNet-50, BERT-base)."""
+
+
+@dataclass(frozen=True)
+class Amp:
+    """``dtype`` is ``bfloat16`` or ``float16``."""
+
+    dtype: str = "bfloat16"
+
+
+class AmpHandler:
+    """Wraps the call in autocast and leaves the weights as they are."""
+
+    name = "amp"
+    order = 50
+    lossy = True
+    modes = ("inference",)
+
+    def configs(self) -> Sequence[Amp]:
+        """bfloat16, which keeps the range of float32, before float16."""
+        return (Amp(), Amp("float16"))
+
+    def predicted_gain(self, config: Amp, profile: Profile) -> float:
+        """By Amdahl's law over the products."""
+        share = sum(profile.type_shares.get(kind, 0.0) for kind in PRODUCTS)
+        return 1 / (1 - SAVED * min(share, 1.0))
+
+    def refusal(self, config: Amp, captured: Captured) -> str | None:
+        """Refuses weights that are not float32, autocast inside autocast, and types that the hardware only emulates."""
+        import torch
+
+        types = parameters_of(captured.module)
+        if types != {torch.float32}:
+            found = ", ".join(sorted(str(each) for each in types)) or "none"
+            return f"autocast is for float32 weights; here: {found}"
+        if torch.is_autocast_enabled(captured.device):
+            return "the program runs the module under autocast already"
+        return _unsupported(config.dtype, captured.device)
+
+    def apply(self, config: Amp, callee: Callee, captured: Captured) -> Applied:
+        """Call under autocast. Raises TypeError where the callee is compiled: its graphs hold float32 operators."""
+        import torch
+
+        module = module_of(callee, "amp")
+        dtype: torch.dtype = getattr(torch, config.dtype)
+        device = captured.device
+
+        class Autocast(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = module
+
+            def forward(self, *args: Any, **kwargs: Any) -> Any:
+                with torch.autocast(device, dtype):
+                    return self.inner(*args, **kwargs)
+
+        made = Autocast()
+        made.train(captured.module.training)
+
+        def fired() -> str | None:
+            lowered, all_operators = _operators_in(dtype, made, captured)
+            return f"{lowered} of {all_operators} operators gave {config.dtype}" if lowered else None
+
+        return Applied(made, fired, (f"floating-point outputs may be {config.dtype}",))
+
+    def code(self, config: Amp) -> str:
+        """A forward under autocast."""
+        return (
+            "_forward = model.forward\n"
+            "_device = next(model.parameters()).device.type\n\n\n"
+            "def _autocast_forward(*args, **kwargs):\n"
+            f"    with torch.autocast(_device, torch.{config.dtype}):\n"
+            "        return _forward(*args, **kwargs)\n\n\n"
+            "model.forward = _autocast_forward"
+        )
+
+
+def _unsupported(dtype: str, device: str) -> str | None:
+    """Why products in ``dtype`` have no instructions of their own on that device, or None."""
+    import torch
+
+    if device == "cuda":
+        capable = dtype == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
+        return None if capable else "this GPU has no bfloat16 products"
+    if device != "cpu":
+        return f"not known to help on {device}"
+    if dtype == "float16":
+        capable = torch.cpu._is_amx_fp16_supported()
+    else:
+        capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return None if capable else f"this CPU has no {dtype} products"
+
+
+def _operators_in(dtype: Any, module: Any, captured: Captured) -> tuple[int, int]:
+    """Run the first call once more, in eager mode, and count operators: those whose result is of ``dtype``, and all."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    from deepseek_prof.optimizer.values import copied
+
+    lowered, operators = 0, 0
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal lowered, operators
+            result = func(*args, **(kwargs or {}))
+            if str(func) != "aten._to_copy.default":
+                operators += 1
+                lowered += any(getattr(each, "dtype", None) == dtype for each in tree_leaves(result))
+            return result
+
+    call = copied(captured.calls[0])  # the module may write to its inputs
+    with Counting():  # type: ignore[no-untyped-call]  # torch gives its constructor no types
+        module(*call.args, **call.kwargs)
+    return lowered, operators

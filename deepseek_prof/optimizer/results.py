@@ -1,0 +1,100 @@
+"""The optimizer's results: frozen, and as JSON exactly what ``--format json`` writes (docs/optimizing.md)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from deepseek_prof.optimizer.passes import defaults_of
+
+Status: TypeAlias = Literal["win", "inconclusive", "slower", "inaccurate", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one process was measured to do. Times are of one call of the root module."""
+
+    median_ns: float
+    p99_ns: float
+    calls: int
+    calls_per_s: float
+    peak_bytes: int
+    """Most memory at once while it was timed: of the device, on the CPU the process's resident set."""
+    model_bytes: int | None
+
+
+@dataclass(frozen=True)
+class OperatorChange:
+    """Self time and count of an operator, over one call of each captured signature; 0 where it does not occur."""
+
+    name: str
+    before_ns: float
+    after_ns: float
+    before_count: float
+    after_count: float
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """One row of the proof: a combination of passes, and what became of it."""
+
+    passes: tuple[str, ...]
+    options: tuple[dict[str, Any], ...]
+    status: Status
+    reason: str | None
+    """Why it is no win; None for a win."""
+    predicted: float
+    """Speed-up that the profile let expect."""
+    speedup: float | None = None
+    interval: tuple[float, float] | None = None
+    """95 % interval of the speed-up."""
+    control: tuple[float, float] | None = None
+    """95 % interval of a second eager process against the first, in the same rounds (A/A)."""
+    confirmed: bool = False
+    """Measured a second time in fresh processes; the figures are of that measurement."""
+    loss: float | None = None
+    """Relative loss by the user's metric; without one, by top-1 agreement; None where there is neither."""
+    lossy: bool = False
+    numerics: dict[str, Any] | None = None
+    compile_ns: int | None = None
+    break_even_calls: int | None = None
+    fired: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    figures: Figures | None = None
+    baseline: Figures | None = None
+    """Eager in the same rounds."""
+    operators: tuple[OperatorChange, ...] = ()
+    """What changed most, of a confirmed candidate."""
+
+    @property
+    def label(self) -> str:
+        """``fold + fuse mode=max-autotune``: the options that are not those of the pass by itself."""
+        return " + ".join(
+            " ".join([name, *(f"{key}={value}" for key, value in own.items() if value != defaults_of(name).get(key))])
+            for name, own in zip(self.passes, self.options, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """All that one run of the optimizer found."""
+
+    command: tuple[str, ...]
+    root: str
+    mode: str
+    call: int
+    signatures: tuple[str, ...]
+    device: str
+    threads: int
+    profile: str | None
+    """The recorded run directory."""
+    baseline: Figures | None
+    candidates: tuple[CandidateResult, ...]
+    winner: CandidateResult | None
+    complete: bool
+    """False where the budget ended or the user interrupted before all was tried."""
+    ended_by: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)

@@ -1,0 +1,156 @@
+"""Which combinations of passes are tried, in which order, and which of them is claimed to win."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deepseek_prof.optimizer import passes
+from deepseek_prof.optimizer.measure import Measurer
+from deepseek_prof.optimizer.protocol import Profile
+from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.timing import MIN_GAIN
+
+Combination = tuple[tuple[str, Any], ...]
+"""Names of passes and their configs."""
+
+QUICK_ROUNDS = 8
+FULL_ROUNDS = 30
+_FINALISTS = 3
+_RESERVED = 2.0
+"""Of the longest trial so far: what is left of the budget for measuring the best a second time."""
+_WORTH_ADDING = 1.01
+_UNUSABLE = ("failed", "refused", "inaccurate")
+_ALMOST = 0.97
+"""A pass that alone changes nothing may help another one: layouts and folding do."""
+
+
+@dataclass
+class Search:
+    """Every row so far; ``run`` adds to them, and what is interrupted keeps them."""
+
+    measurer: Measurer
+    profile: Profile
+    mode: str
+    budget_s: float
+    narrate: Callable[[str], None]
+    rows: dict[tuple[str, ...], CandidateResult] = field(default_factory=dict)
+    ended_by: str | None = None
+
+    def __post_init__(self) -> None:
+        self._deadline_s = time.monotonic() + self.budget_s
+        self._longest_s = 0.0
+        self._confirming = False
+
+    def run(self, names: Sequence[str]) -> None:
+        """Single passes by predicted gain, greedy combinations of those that help, then the finalists in full."""
+        try:
+            self._within_budget(lambda: self._explore(names))
+            self._confirming = True
+            self._within_budget(self._confirm)
+        except KeyboardInterrupt:
+            self.ended_by = "interrupt"
+        finally:
+            self.measurer.end_eager()
+        for key, row in self.rows.items():
+            if row.status == "win" and not row.confirmed:
+                self.rows[key] = replace(row, status="inconclusive", reason="measured once only, which is not enough")
+
+    def _within_budget(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except _OutOfBudgetError:
+            self.ended_by = "budget"
+
+    def _explore(self, names: Sequence[str]) -> None:
+        """Every pass alone, and at once with the best so far: what the budget cuts off is the least promising."""
+        best: Combination = ()
+        speedup = 1.0
+        for single in self._singles(names):
+            alone = self._try(single, QUICK_ROUNDS)
+            if alone.status in _UNUSABLE or (alone.speedup or 0) < _ALMOST:
+                continue
+            tried = [(single, alone)]
+            if best and single[0][0] not in {name for name, _ in best}:
+                both = (*best, *single)
+                tried.append((both, self._try(both, QUICK_ROUNDS)))
+            for combination, row in tried:
+                if row.status not in _UNUSABLE and (row.speedup or 0) > speedup * _WORTH_ADDING:
+                    best, speedup = combination, row.speedup or 0
+
+    def winner(self) -> CandidateResult | None:
+        """The fastest of the confirmed wins."""
+        wins = [row for row in self.rows.values() if row.status == "win" and row.confirmed]
+        return max(wins, key=lambda row: row.speedup or 0, default=None)
+
+    def _singles(self, names: Sequence[str]) -> list[Combination]:
+        found: list[tuple[float, Combination]] = []
+        for name in names:
+            handler = passes.handler(name)
+            if self.mode in handler.modes:
+                found += [
+                    (handler.predicted_gain(config, self.profile), ((name, config),)) for config in handler.configs()
+                ]
+        return [combination for _, combination in sorted(found, key=lambda each: -each[0])]
+
+    def _predicted(self, combination: Combination) -> float:
+        predicted = 1.0
+        for name, config in combination:
+            predicted *= passes.handler(name).predicted_gain(config, self.profile)
+        return predicted
+
+    def _try(self, combination: Combination, rounds: int, *, explain: bool = False) -> CandidateResult:
+        began_s = time.monotonic()
+        left_s = self._deadline_s - began_s
+        if left_s <= (0.0 if self._confirming else (1 + _RESERVED) * self._longest_s):
+            raise _OutOfBudgetError
+        left_s = max(left_s, _RESERVED * self._longest_s)  # what is begun is not failed for want of seconds
+        combination = tuple(sorted(combination, key=lambda each: passes.handler(each[0]).order))
+        row = CandidateResult(
+            passes=tuple(name for name, _ in combination),
+            options=tuple(passes.options_of(config) for _, config in combination),
+            status="failed",
+            reason=None,
+            predicted=self._predicted(combination),
+        )
+        row = self.measurer.measure(row, rounds, left_s, explain=explain)
+        self._longest_s = max(self._longest_s, time.monotonic() - began_s)
+        self.rows[_key(combination)] = row
+        shown = f"{row.speedup:.2f} × " if row.speedup is not None else ""
+        self.narrate(f"{row.label}: {shown}{row.status}{f' ({row.reason})' if row.reason else ''}")
+        return row
+
+    def _confirm(self) -> None:
+        """Measure the fastest anew in fresh processes, with more rounds: only such a row can be the winner."""
+        ranked = sorted(
+            (key for key, row in self.rows.items() if row.status in ("win", "inconclusive") and _is_promising(row)),
+            key=lambda key: -(self.rows[key].speedup or 0),
+        )
+        for key in ranked[:_FINALISTS]:
+            row = self.rows[key]
+            pairs = zip(row.passes, row.options, strict=True)
+            first_was_win = row.status == "win"
+            self.measurer.end_eager()
+            again = self._try(
+                tuple((name, passes.config_from(name, options)) for name, options in pairs), FULL_ROUNDS, explain=True
+            )
+            if again.speedup is None:
+                continue
+            if again.status == "win" and not first_was_win and again.interval and again.interval[0] < 1.05:
+                # Seen once only, and small: the placement of a process in memory can do as much.
+                again = replace(again, status="inconclusive", reason="not seen in the first measurement")
+            self.rows[key] = replace(again, confirmed=True)
+
+
+def _is_promising(row: CandidateResult) -> bool:
+    return row.interval is not None and row.interval[1] > MIN_GAIN and (row.speedup or 0) > MIN_GAIN
+
+
+class _OutOfBudgetError(Exception):
+    """The time for the search is used up."""
+
+
+def _key(combination: Combination) -> tuple[str, ...]:
+    return tuple(f"{name} {passes.options_of(config)}" for name, config in combination)
