@@ -15,6 +15,11 @@ import pytest
 MAPPED_FOLDERS = ("collectors", "exporters", "tui")
 
 
+# Set by the readline library in whatever starts the tests; terminals that tests make would take this for their size.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
+
+
 def _load_benchmarks() -> None:
     """Make ``benchmarks`` importable, which is not installed, without the root on ``sys.path``."""
     folder = Path(__file__).resolve().parent.parent / "benchmarks"

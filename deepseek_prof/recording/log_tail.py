@@ -112,9 +112,9 @@ def follow_logs(
     with closing(EventTail(run_dir)) as tail:
         first: deque[LogRecord] = deque(maxlen=before)
         first.extend(_record(row) for row in tail.poll() if matches(row))
+        spans.poll()  # before anything is shown: whoever sees the first record may count on all that comes after it
         for record in first:
             show(record)
-        spans.poll()
         last_seen_s = time.monotonic()
         over = False
         while not over:
