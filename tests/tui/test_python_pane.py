@@ -86,7 +86,7 @@ def test_the_filter_is_obeyed(sampled: Path) -> None:
             await until(pilot, lambda: pane.drawn is app.selection)
             assert "spin" in under_cursor(pilot)
             app.set_query("layer:nowhere")
-            await until(pilot, lambda: "widen the query" in " ".join(screen(pilot).split()))
+            await until(pilot, lambda: "the query selects none" in " ".join(screen(pilot).split()))
 
     play(test())
 
