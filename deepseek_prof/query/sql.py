@@ -139,7 +139,7 @@ class _Compiler:
         self.params.append(value)
         if offset and self.origin_ns is None:
             # HUGEINT: the sum may be beyond what the column holds.
-            return f"(SELECT min({_ORIGIN.get(self.table, 'start_ns) FROM spans')})::HUGEINT + ?"
+            return f"(SELECT min({_ORIGIN.get(self.table, 'start_ns) FROM raw_spans')})::HUGEINT + ?"
         return "?"
 
     def _text(self, column: str, globs: list[Glob]) -> str:
