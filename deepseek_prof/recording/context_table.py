@@ -76,10 +76,13 @@ class ContextTable:
             parent = self._nodes.get(entry.parent_id)
             self._insert(entry, parent)
 
-    def add_special(self, name: str, kind: Kind) -> None:
-        """Adds a root context of ours, of phase ``other``, that no log holds."""
+    def add_special(self, name: str, kind: Kind) -> bool:
+        """Adds a root context of ours, of phase ``other``, that no log holds; whether it is new."""
         node_id = context_id(0, kind, Phase.OTHER, name)
-        self._rows.setdefault(node_id, _Node(node_id, 0, 0, kind, Phase.OTHER, name, None, "", False, False))
+        if node_id in self._rows:
+            return False
+        self._rows[node_id] = _Node(node_id, 0, 0, kind, Phase.OTHER, name, None, "", False, False)
+        return True
 
     def _insert(self, entry: ContextEntry, parent: _Node | None) -> None:
         is_layer = entry.kind is Kind.LAYER

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,14 @@ from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_conte
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
 from deepseek_prof.recording.live_format import SegmentState
-from deepseek_prof.recording.live_process import LiveProcess, dispose, find_processes, segment_state
+from deepseek_prof.recording.live_process import (
+    LiveProcess,
+    dispose,
+    find_processes,
+    pid_turn,
+    segment_state,
+    steps_file_name,
+)
 from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
 from deepseek_prof.recording.run_events import RunEvents
 from deepseek_prof.recording.run_record import RunRecord
@@ -33,6 +41,9 @@ PENDING_BYTES = 8 << 20
 _MAX_PART_ROWS = 1 << 21
 _MIN_PART_ROWS = 1 << 14
 _ROW_BYTES = 24
+_STEPS_PERIOD_S = 2.0
+_STEPS_SHARE = 0.01
+"""Of our time that may go into writing the steps of a process that runs on."""
 
 
 class Converter:
@@ -110,7 +121,7 @@ class Converter:
             for process in processes:
                 offset = self._record.clock_offset_ns()
                 steps = self._boundaries_for(process).moved(offset)
-                self._stacks.convert(process, self._number_of(process), steps, offset)
+                self._stacks.convert(process, pid_turn(process, processes), steps, offset)
         except OSError as error:
             self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
             return False
@@ -157,7 +168,7 @@ class Converter:
             else:
                 paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
-        self._refresh(process, alive=alive)
+        self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
         self._run_events.refresh(process, self._files.rank(process.pid), self._record.clock_offset_ns(), alive=alive)
@@ -210,7 +221,7 @@ class Converter:
 
     def _write_part(self, process: LiveProcess, batch: Sequence[tuple[Path, Segment]], *, alive: bool) -> None:
         # The log and the steps are read after the segments: both then hold all that the spans refer to.
-        self._refresh(process, alive=alive)
+        self._refresh(process, alive=alive, complete=True)
         segments = [segment for _, segment in batch if len(segment)]
         if segments:
             boundaries = self._boundaries_for(process)
@@ -229,20 +240,26 @@ class Converter:
 
     # --- contexts and steps
 
-    def _refresh(self, process: LiveProcess, *, alive: bool) -> None:
+    def _refresh(self, process: LiveProcess, *, alive: bool, complete: bool) -> None:
+        """Reads and writes what is new. Steps, whose file is written anew each time, wait, unless ``complete``."""
         new_contexts = process.refresh_contexts()
         if process.log_damage is not None:
             self._record.warn(f"contexts.log of process {process.pid} is damaged: {process.log_damage}")
-        new_steps = process.steps.refresh(being_written=alive)
+        process.steps.refresh(being_written=alive)
         for name, damage in process.steps.damage.items():
             self._note_damage(process, name, damage, 0)
-        if new_steps:
-            process.contexts.add_special(STEP_CONTEXT_NAME, Kind.STEP)
-        if new_contexts or new_steps:
+        steps = process.steps.boundaries
+        first_steps = len(steps.start_ns) > 0 and process.contexts.add_special(STEP_CONTEXT_NAME, Kind.STEP)
+        if new_contexts or first_steps:
             self._write_contexts(process)
-        if new_steps:
-            path = self._files.directory("spans", process.pid) / f"steps-{self._number_of(process):05d}.parquet"
-            write_parquet(path, steps_to_arrow(process.steps.boundaries, self._record.clock_offset_ns()))
+        if len(steps.start_ns) > process.steps_written and (complete or time.monotonic() >= process.steps_due_s):
+            start_s = time.monotonic()
+            name = steps_file_name(process, self._processes.values())
+            path = self._files.directory("spans", process.pid) / name
+            write_parquet(path, steps_to_arrow(steps, self._record.clock_offset_ns()))
+            process.steps_written = len(steps.start_ns)
+            end_s = time.monotonic()
+            process.steps_due_s = end_s + max(_STEPS_PERIOD_S, (end_s - start_s) / _STEPS_SHARE)
 
     def _write_contexts(self, process: LiveProcess) -> None:
         """Replaces the contexts of the process's pid; those of another process with the same pid stay."""
@@ -251,10 +268,6 @@ class Converter:
         if process.earlier_contexts is None or shared:
             process.earlier_contexts = read_table(path) if path.exists() else CONTEXTS.empty_table()
         write_parquet(path, merge_contexts(process.contexts.to_arrow(), process.earlier_contexts))
-
-    def _number_of(self, process: LiveProcess) -> int:
-        """How many processes had the same pid before."""
-        return sum(other.pid == process.pid and other.order < process.order for other in self._processes.values())
 
     def _boundaries_for(self, process: LiveProcess) -> StepBoundaries:
         """The process's own steps, or those of the first process of its rank that has any (for data workers)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ class LiveProcess:
         self.contexts = ContextTable()
         self.signatures: dict[int, Signature] = {}
         self.steps = StepsReader(directory)
+        self.steps_written = 0
+        """Steps that the steps file holds."""
+        self.steps_due_s = 0.0
+        """When it may be written again (``time.monotonic``)."""
         self.dropped_spans: dict[int, int] = {}
         """By thread: what the writer says it could not write, as far as segment headers tell."""
         self.finished = False
@@ -121,3 +126,13 @@ def find_processes(live: Path, known: dict[str, LiveProcess]) -> tuple[list[Live
         started = int(start, 16) if re.fullmatch("[0-9a-f]{1,16}", start) else 0
         known[entry.name] = LiveProcess(Path(entry.path), int(pid), (started, int(pid)))
     return sorted(known.values(), key=lambda process: process.order), foreign
+
+
+def steps_file_name(process: LiveProcess, processes: Iterable[LiveProcess]) -> str:
+    """The Parquet file of a process's steps, numbered by how many of ``processes`` had the same pid before."""
+    return f"steps-{pid_turn(process, processes):05d}.parquet"
+
+
+def pid_turn(process: LiveProcess, processes: Iterable[LiveProcess]) -> int:
+    """How many of ``processes`` had the same pid before."""
+    return sum(other.pid == process.pid and other.order < process.order for other in processes)

@@ -18,11 +18,14 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from deepseek_prof.errors import RunDamagedError
+from deepseek_prof.model import Kind
+from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME
 from deepseek_prof.recording.live_format import SegmentState
-from deepseek_prof.recording.live_process import LiveProcess, find_processes, segment_state
+from deepseek_prof.recording.live_process import LiveProcess, find_processes, segment_state, steps_file_name
 from deepseek_prof.recording.part_files import SEGMENTS_KEY, read_footer
 from deepseek_prof.recording.segments import Segment, scan_segment
 from deepseek_prof.recording.span_table import spans_to_arrow
+from deepseek_prof.recording.steps import steps_to_arrow
 from deepseek_prof.trace.log_view import rank_of_live
 from deepseek_prof.trace.run import Run
 from deepseek_prof.trace.run_file import read_run_file
@@ -88,7 +91,7 @@ class LiveRunReader:
         assert isinstance(run, _PinnedRun)
         run.pinned = pinned
         try:
-            self._add(run, waiting, self._converted_segments(pinned))
+            self._add(run, waiting, pinned)
         except BaseException:
             run.close()
             raise
@@ -109,22 +112,38 @@ class LiveRunReader:
                 self._converted[path] = frozenset(json.loads((footer.metadata or {}).get(SEGMENTS_KEY, b"[]")))
         return frozenset().union(*(self._converted[path] for path in parts))
 
-    def _add(self, run: Run, waiting: list[_Waiting], converted: frozenset[str]) -> None:
+    def _add(self, run: Run, waiting: list[_Waiting], pinned: Mapping[Path, int]) -> None:
         run.connection.execute("SET threads = 1")  # the other cores are the program's
         run.connection.execute(_LIVE_TABLES)
+        converted = self._converted_segments(pinned)
         clock = read_run_file(self._run_dir).get("clock") or {}
         offset_ns = int(clock.get("epoch_ns") or 0) - int(clock.get("monotonic_ns") or 0)
         for each in waiting:
+            process = each.process
+            # After the segments: both then hold all that the spans refer to.
+            process.refresh_contexts()
+            process.steps.refresh(being_written=True)
+            steps = process.steps.boundaries
             segments = [segment for name, segment in each.segments.items() if name not in converted]
             if segments:
-                self._add_process(run, each.process, segments, offset_ns)
+                spans, _ = spans_to_arrow(segments, process.contexts, process.signatures, steps, offset_ns)
+                self._insert_spans(run, process, spans)
+            if len(steps.start_ns):
+                process.contexts.add_special(STEP_CONTEXT_NAME, Kind.STEP)
+                missing = steps_to_arrow(steps, offset_ns, first=self._steps_written(process, pinned))
+                self._insert_spans(run, process, missing)
 
-    def _add_process(self, run: Run, process: LiveProcess, segments: list[Segment], offset_ns: int) -> None:
-        # After the segments: both then hold all that the spans refer to.
-        process.refresh_contexts()
-        process.steps.refresh(being_written=True)
-        boundaries = process.steps.boundaries
-        spans, _ = spans_to_arrow(segments, process.contexts, process.signatures, boundaries, offset_ns)
+    def _steps_written(self, process: LiveProcess, pinned: Mapping[Path, int]) -> int:
+        """How many of the process's steps the converter has written."""
+        name = steps_file_name(process, self._processes.values())
+        for path, fd in pinned.items():
+            if path.name == name and path.parent.name == f"pid={process.pid}":
+                return int(read_footer(Path(f"/proc/self/fd/{fd}")).num_rows)
+        return 0
+
+    def _insert_spans(self, run: Run, process: LiveProcess, spans: pa.Table) -> None:
+        if not spans.num_rows:
+            return
         rank, pid = int(rank_of_live(process.directory)), int(process.pid)
         _insert(run, f"INSERT INTO live_spans BY NAME SELECT {rank} AS rank, {pid} AS pid, * FROM arrived", spans)
         _insert(run, _ADD_CONTEXTS.format(rank=rank, pid=pid), process.contexts.to_arrow())

@@ -65,15 +65,16 @@ class StepsReader:
         return True
 
 
-def steps_to_arrow(boundaries: StepBoundaries, offset_ns: int) -> pa.Table:
-    """The steps as spans; ``offset_ns`` leads from CLOCK_MONOTONIC to the Unix epoch."""
-    count = len(boundaries.start_ns)
+def steps_to_arrow(boundaries: StepBoundaries, offset_ns: int, *, first: int = 0) -> pa.Table:
+    """The steps from ``first`` on as spans; ``offset_ns`` leads from CLOCK_MONOTONIC to the Unix epoch."""
+    numbers = np.arange(first, len(boundaries.start_ns), dtype=np.int32)
+    count = len(numbers)
     columns = {
         "tid": np.zeros(count, dtype=np.int64),
-        "step": np.arange(count, dtype=np.int32),
-        "start_ns": boundaries.start_ns + offset_ns,
-        "dur_ns": boundaries.dur_ns,
-        "self_ns": boundaries.dur_ns,
+        "step": numbers,
+        "start_ns": boundaries.start_ns[first:] + offset_ns,
+        "dur_ns": boundaries.dur_ns[first:],
+        "self_ns": boundaries.dur_ns[first:],
         "context_id": np.full(count, STEP_CONTEXT_ID, dtype=np.int64),
     }
     return pa.table(

@@ -36,7 +36,7 @@ _POLL_S = 0.2
 _SAMPLER_POLL_S = 0.05
 """What a process does before it is found is not sampled."""
 _PARENT_NICENESS = 5
-"""The program goes first where cores are scarce."""
+"""The program goes first where cores are scarce; as a batch thread we also never wake up in its place."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +227,7 @@ class Recording:
         from deepseek_prof.recording.counters import CounterWriter
 
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PARENT_NICENESS)
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
         try:
             self._converter = Converter(self._run_dir, max_size_bytes=self._settings.max_size_bytes)
             self._counters = CounterWriter(self._run_dir, self.pid, self._collectors)

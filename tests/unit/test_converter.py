@@ -13,6 +13,7 @@ from deepseek_prof.errors import OutputError
 from deepseek_prof.recording import converter as converter_module
 from deepseek_prof.recording.converter import Converter
 from deepseek_prof.recording.live_format import CRC, STATE_OFFSET, SegmentState
+from deepseek_prof.trace.run import Run
 from deepseek_prof.trace.run_file import read_run_file
 from tests.support.live import (
     DEAD_PID,
@@ -189,3 +190,22 @@ def test_only_one_converter_works_on_a_run(run_dir: Path) -> None:
     with pytest.raises(OutputError, match="another process"):
         Converter(run_dir, max_size_bytes=NO_LIMIT)
     converter.finish()
+
+
+def test_steps_alone_do_not_have_the_contexts_written_again(run_dir: Path) -> None:
+    process = add_process(run_dir, os.getpid())
+    process.context("aten::mm")
+    process.steps([(10, 5)])
+    converter = Converter(run_dir, max_size_bytes=NO_LIMIT)
+    converter.poll()
+    (contexts,) = run_dir.glob("contexts/*/*.parquet")
+    written = contexts.stat().st_ino
+    process.steps([(20, 5)])
+    converter.poll()
+    assert contexts.stat().st_ino == written
+    process.context("aten::add")
+    converter.poll()
+    assert contexts.stat().st_ino != written
+    converter.finish()
+    with Run.open(run_dir) as run:
+        assert run.rows("SELECT count(*) FROM spans WHERE kind = 'step'") == [(2,)]

@@ -52,10 +52,25 @@ def test_spans_are_there_before_any_is_converted(run_dir: Path, process: Written
     process.spans(7, spans(0, 2, process.context("aten::mm")))
     with LiveRunReader(run_dir).open() as run:
         assert (
-            run.rows("SELECT rank, pid, tid, step, phase, name, type FROM spans")
+            run.rows("SELECT rank, pid, tid, step, phase, name, type FROM spans WHERE kind = 'op'")
             == [(3, os.getpid(), 7, 0, "forward", "aten::mm", "matmul")] * 2
         )
-        assert run.rows("SELECT count(*) FROM contexts") == [(1,)]
+        assert run.rows("SELECT count(*) FROM contexts WHERE kind = 'op'") == [(1,)]
+
+
+def test_steps_that_wait_to_be_written_are_there_too(run_dir: Path, process: WrittenProcess) -> None:
+    process.describe(rank=3)
+    process.context("aten::mm")
+    process.steps([(FIRST_NS, 100)])
+    reader = LiveRunReader(run_dir)
+    converter = Converter(run_dir, max_size_bytes=NO_LIMIT)
+    for count in range(1, 4):
+        with reader.open() as run:
+            assert run.rows("SELECT rank, pid, step, dur_ns FROM spans WHERE kind = 'step' ORDER BY step") == [
+                (3, os.getpid(), step, 100 + step) for step in range(count)
+            ]
+        converter.poll()
+        process.steps([(FIRST_NS + 1000 * count, 100 + count)])
 
 
 @pytest.mark.usefixtures("eager")
