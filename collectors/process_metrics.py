@@ -11,6 +11,8 @@ import psutil
 from deepseek_prof.interfaces import CounterSample
 
 DEVICE = "host"
+SEARCH_S = 5.0
+"""New children are looked for this often, and whenever another process is recorded."""
 
 
 class ProcessMetrics:
@@ -24,12 +26,14 @@ class ProcessMetrics:
 
     def __init__(self) -> None:
         self._processes: dict[int, psutil.Process] = {}
+        self._recorded: frozenset[int] = frozenset()
+        self._search_due_s = 0.0
 
     def sample(self, root_pid: int, ranks: Mapping[int, int]) -> Iterator[CounterSample]:
         """The present sums; a child that is not recorded counts for the rank of its nearest recorded ancestor."""
         rss_bytes: dict[int, float] = defaultdict(float)
         cpu_percent: dict[int, float] = defaultdict(float)
-        for process in self._tree(root_pid):
+        for process in self._tree(root_pid, frozenset(ranks)):
             try:
                 resident_bytes = process.memory_info().rss
                 if not resident_bytes:
@@ -44,15 +48,18 @@ class ProcessMetrics:
             yield CounterSample(now_ns, rank, DEVICE, "rss", bytes_, "bytes")
             yield CounterSample(now_ns, rank, DEVICE, "cpu", cpu_percent[rank], "percent")
 
-    def _tree(self, root_pid: int) -> list[psutil.Process]:
+    def _tree(self, root_pid: int, recorded: frozenset[int]) -> list[psutil.Process]:
         """The living processes; the same objects each time, since CPU is measured from one call to the next."""
-        try:
-            root = psutil.Process(root_pid)
-            found = [root, *root.children(recursive=True)]
-        except psutil.Error:
-            return []
-        kept = {process.pid: self._processes.get(process.pid, process) for process in found}
-        self._processes = {pid: process for pid, process in kept.items() if process.is_running()}
+        # To find children is to read of every process of the machine.
+        if recorded != self._recorded or time.monotonic() >= self._search_due_s:
+            self._recorded, self._search_due_s = recorded, time.monotonic() + SEARCH_S
+            try:
+                root = psutil.Process(root_pid)
+                found = [root, *root.children(recursive=True)]
+            except psutil.Error:
+                found = []
+            self._processes = {process.pid: self._processes.get(process.pid, process) for process in found}
+        self._processes = {pid: process for pid, process in self._processes.items() if process.is_running()}
         return list(self._processes.values())
 
 

@@ -33,6 +33,8 @@ Spawn: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Pope
 """Starts a command with an environment. Raises OSError."""
 
 _POLL_S = 0.2
+"""While much is recorded, so that little waits in the program's memory and on the disk."""
+_QUIET_POLL_S = 0.5
 _SAMPLER_POLL_S = 0.05
 """What a process does before it is found is not sampled."""
 _PARENT_NICENESS = 5
@@ -235,8 +237,10 @@ class Recording:
             while not self._ended.wait(_SAMPLER_POLL_S if self._samplers else _POLL_S):
                 self._poll_samplers()
                 if time.monotonic() >= due_s:
+                    spans_before = self._converter.spans_written
                     self._converter.poll()
                     self._counters.poll()
-                    due_s = time.monotonic() + _POLL_S * 0.9
+                    is_quiet = self._converter.spans_written == spans_before
+                    due_s = time.monotonic() + 0.9 * (_QUIET_POLL_S if is_quiet else _POLL_S)
         except (OSError, DeepseekProfError) as error:
             self._narrator.warn(f"converting stopped: {error}. The program runs on, and what it records stays in live/")
