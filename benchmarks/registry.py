@@ -17,7 +17,7 @@ from benchmarks.measurements.reading import Reading
 from benchmarks.measurements.resnet18 import RESNET18
 from benchmarks.measurements.stacks import PYTHON_STACKS
 from benchmarks.measurements.start_up import StartUp
-from benchmarks.measurements.tiny_transformer import TINY_TRANSFORMER
+from benchmarks.measurements.tiny_transformer import TINY_TRANSFORMER, TINY_TRANSFORMER_DENSE
 from benchmarks.measurements.tui import Tui
 from benchmarks.results import Row, Sample
 from benchmarks.session import Session
@@ -52,6 +52,7 @@ class Measurement(Protocol):
 MEASUREMENTS: tuple[Measurement, ...] = (
     StartUp(),
     TINY_TRANSFORMER,
+    TINY_TRANSFORMER_DENSE,
     RESNET18,
     BERT_BASE,
     LongRun(),

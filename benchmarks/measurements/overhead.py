@@ -33,8 +33,8 @@ class StepCount:
 class Overhead:
     """A measurement of overhead: every arm is a fresh process, all arms of a round in shuffled order.
 
-    ``bars`` and ``references`` are by arm name. ``kineto_steps`` is smaller than ``steps``, because Kineto keeps some
-    1.5 KB an event in memory until the end.
+    ``options`` are the program's. ``bars`` and ``references`` are by arm name. ``kineto_steps`` is smaller than
+    ``steps``, because Kineto keeps some 1.5 KB an event in memory until the end.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Overhead:
     quick_steps: StepCount
     kineto_steps: StepCount
     arms: tuple[Arm, ...]
+    options: tuple[str, ...] = ()
     max_rounds: int | None = None
     bars: Mapping[str, float] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Overhead:
         for arm in arms:
             steps = self.quick_steps if session.quick else self.steps
             # The options of an arm come last, so that the Kineto arm's smaller counts win.
-            run = session.run_program(self.program, steps.options, arm)
+            run = session.run_program(self.program, (*steps.options, *self.options), arm)
             sample[f"{arm.name}: step_s"] = float(run.figures["step_s"])
             if run.run_dir is not None:
                 sample[f"{arm.name}: spans a step"] = run.spans / int(run.figures["steps"])
@@ -75,6 +76,18 @@ class Overhead:
             row(samples, lambda sample: sample["bare: step_s"] * 1e3, "bare step", "ms"),
             *ratios,
             row(samples, lambda sample: sample["ops: spans a step"], "spans a step, ops", ""),
+            row(
+                samples,
+                lambda sample: sample["bare: step_s"] / sample["ops: spans a step"] * 1e6,
+                "bare time a record",
+                "µs",
+            ),
+            row(
+                samples,
+                lambda sample: (sample["ops: step_s"] - sample["bare: step_s"]) / sample["ops: spans a step"] * 1e6,
+                "ops: cost of a record, layers included",
+                "µs",
+            ),
             row(
                 samples,
                 lambda sample: sample["bare: step_s"] / sample["kineto: events a step"] * 1e6,
