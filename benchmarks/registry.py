@@ -10,6 +10,7 @@ from benchmarks.measurements.exporting import Exporting
 from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.long_run import LongRun
+from benchmarks.measurements.optimize_accuracy import AGREEMENTS, Retrieval
 from benchmarks.measurements.optimize_false_wins import FALSE_WINS
 from benchmarks.measurements.optimize_networks import NETWORKS
 from benchmarks.measurements.querying import QUERYING_10M, QUERYING_100M
@@ -66,4 +67,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     PYTHON_STACKS,
     FALSE_WINS,
     *NETWORKS,
+    *AGREEMENTS,
+    Retrieval(),
 )

@@ -98,6 +98,7 @@ NETWORKS = (
     Networks("resnet50", _RESNET, LOWERED, 3.2),
     Networks("resnet50", _RESNET, INT8, 3.2),
     Networks("resnet152", _RESNET, FUSED, 1.9),
+    Networks("resnet152", _RESNET, LOWERED, 3.2),
     Networks("resnet152", _RESNET, INT8, 3.2),
     Networks("bert-base", "BertModel", INT8, 4.0),
 )
