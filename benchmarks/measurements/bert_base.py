@@ -8,7 +8,7 @@ BERT_BASE = Overhead(
     name="bert-base",
     title="BERT-base training, batch 1 of 128 tokens, default threads",
     program="bert_base",
-    steps=StepCount(warm_up=2, timed=6),
+    steps=StepCount(warm_up=2, timed=12),
     quick_steps=StepCount(warm_up=1, timed=1),
     kineto_steps=StepCount(warm_up=2, timed=6),
     arms=(OPS,),
