@@ -17,6 +17,7 @@ from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 from torch._inductor.output_code import CompiledFxGraph
 
 from deepseek_prof.errors import UsageError
+from deepseek_prof.optimizer.conv_pool import fuse_pools
 from deepseek_prof.optimizer.kernel_count import kernels_of, operators_of
 
 TargetT = TypeVar("TargetT", bound=Callable[..., Any])
@@ -74,6 +75,7 @@ class Fusion:
 
     def _backend(self, graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         operators = operators_of(graph)
+        fuse_pools(graph)
 
         def compile_counting(lowered: torch.fx.GraphModule, example_inputs: Sequence[Any], **options: Any) -> Any:
             made = compile_fx_inner(lowered, example_inputs, **options)
@@ -98,7 +100,8 @@ def fuse_operators(target: TargetT) -> TargetT:
 
     It decorates a class of modules or its ``forward``; results, gradients and errors are those of the forward as it is
     written. A forward that cannot be compiled as one graph, for a branch that depends on data say, runs as it is
-    written, with one warning; :func:`fusion_of` says why, and else how many kernels there were and are.
+    written, with one warning; :func:`fusion_of` says why, and else how many kernels there were and are. On CUDA,
+    without gradients, convolution, ReLU and maximum pooling become one kernel where that was measured to be faster.
 
     Raises:
         UsageError: ``target`` is neither.
