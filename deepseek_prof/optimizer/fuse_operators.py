@@ -11,14 +11,8 @@ from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import torch
-import torch._functorch.config as functorch_config
-from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
-from torch._inductor.compile_fx import compile_fx, compile_fx_inner
-from torch._inductor.output_code import CompiledFxGraph
 
 from deepseek_prof.errors import UsageError
-from deepseek_prof.optimizer.conv_pool import fuse_pools
-from deepseek_prof.optimizer.kernel_count import kernels_of, operators_of
 
 TargetT = TypeVar("TargetT", bound=Callable[..., Any])
 _ATTRIBUTE = "__deepseek_prof_fusion__"
@@ -43,7 +37,9 @@ class Fusion:
         self._graphs: list[Fused] = []
         self._lock = threading.Lock()
         self._function = function
-        self._compiled = torch.compile(function, backend=self._backend, fullgraph=True)
+        self._compiled: Callable[..., Any] | None = (
+            None  # made at the first call, for the compiler takes long to import
+        )
 
     @property
     def graphs(self) -> tuple[Fused, ...]:
@@ -54,9 +50,13 @@ class Fusion:
         """Run the forward, compiled where that can be; whatever the forward itself raises is raised."""
         if self.reason is not None or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return self._function(*args, **kwargs)
+        if self._compiled is None:
+            self._compiled = torch.compile(self._function, backend=self._backend, fullgraph=True)
         try:
             return self._compiled(*args, **kwargs)
-        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+        except Exception as error:
+            if not _is_of_the_compiler(error):
+                raise
             reason = _in_short(error)
         # Compilation fails before anything has run. Where the fault is in the arguments, this raises what it should.
         result = self._function(*args, **kwargs)
@@ -74,6 +74,13 @@ class Fusion:
         return result
 
     def _backend(self, graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        import torch._functorch.config as functorch_config
+        from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+        from torch._inductor.output_code import CompiledFxGraph
+
+        from deepseek_prof.optimizer.conv_pool import fuse_pools
+        from deepseek_prof.optimizer.kernel_count import kernels_of, operators_of
+
         operators = operators_of(graph)
         fuse_pools(graph)
 
@@ -87,6 +94,12 @@ class Fusion:
         # A hit in this cache would pass over the compilation that counts; Inductor's own cache is behind it.
         with functorch_config.patch(enable_autograd_cache=False):
             return cast("Callable[..., Any]", compile_fx(graph, inputs, inner_compile=compile_counting))
+
+
+def _is_of_the_compiler(error: Exception) -> bool:
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    return isinstance(error, (TorchDynamoException, FailOnRecompileLimitHit))
 
 
 def _in_short(error: Exception) -> str:

@@ -65,6 +65,7 @@ def test_the_kernel_computes_what_pytorch_does() -> None:
 
 
 @needs_triton
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("element", ["fp32", "bf16"])
 def test_the_kernel_compiles_for_gpus(capability: int, element: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -203,6 +205,17 @@ def test_refuses_what_is_neither_class_nor_forward(target: Any) -> None:
 def test_tells_where_nothing_is_decorated() -> None:
     with pytest.raises(UsageError, match="Linear has no fuse_operators"):
         fusion_of(nn.Linear(1, 1))
+
+
+def test_decorating_does_not_wait_for_the_compiler() -> None:
+    program = (
+        "import sys, torch, deepseek_prof\n"
+        "@deepseek_prof.fuse_operators\n"
+        "class Decorated(torch.nn.ReLU): pass\n"
+        "assert not {'torch._dynamo', 'torch._inductor.compile_fx', 'triton'} & set(sys.modules)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_is_exported() -> None:
