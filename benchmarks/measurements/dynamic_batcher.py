@@ -15,15 +15,25 @@ LEAST = 1.4
 class DynamicBatching:
     """A round is one process that looks for the highest rate of both, in turns, and then overloads the batcher."""
 
-    name: str = "dynamic-batcher"
-    title: str = "Dynamic batcher: 4-layer BERT, 4 to 64 tokens, Poisson load, p99 within 10 × a call alone, one thread"
+    mix: str
+    tokens: str
     max_rounds: int | None = 3
     in_default_set: bool = False
+
+    @property
+    def name(self) -> str:
+        """What ``--only`` takes."""
+        return f"dynamic-batcher-{self.mix}"
+
+    @property
+    def title(self) -> str:
+        """The table's heading."""
+        return f"Dynamic batcher: 4-layer BERT, {self.tokens}, Poisson load, p99 within 10 × a call alone, one thread"
 
     def measure_round(self, session: Session, index: int) -> Sample:
         """The figures of the program. Raises BenchmarkError where it fails, or finds no rate that holds."""
         options = ("--seconds", "0.5", "--trials", "3") if session.quick else ("--seconds", "2.5", "--trials", "5")
-        run = session.run_program("dynamic_batcher", (*options, "--seed", str(index)), Arm("bare"))
+        run = session.run_program("dynamic_batcher", (*options, "--seed", str(index), "--mix", self.mix), Arm("bare"))
         return {name: float(value) for name, value in run.figures.items() if name != "end_monotonic_ns"}
 
     def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
@@ -57,3 +67,9 @@ class DynamicBatching:
             row(samples, lambda sample: sample["single_peak_bytes"] / 2**20, "one at a time: peak memory", "MiB"),
             row(samples, lambda sample: sample["batcher_peak_bytes"] / 2**20, "dynamic batcher: peak memory", "MiB"),
         )
+
+
+DYNAMIC_BATCHER = (
+    DynamicBatching("queries", "4 to 32 tokens (median 10)"),
+    DynamicBatching("sentences", "4 to 64 tokens (median 16)"),
+)

@@ -30,6 +30,8 @@ from deepseek_prof.serving import DynamicBatcher, Padding
 LIMIT = 10.0
 """The 99th percentile may be as many times the latency of a call that is alone."""
 BUCKETS = (8, 16, 24, 32, 48, 64)
+MIXES = {"queries": (10, 0.5, 32), "sentences": (16, 0.6, 64)}
+"""Median length in tokens, spread (sigma of a log-normal distribution) and largest length; the smallest is 4."""
 MAX_BATCH = 16
 VOCABULARY = 2_000
 ROUGH = (0.35, 3.0)
@@ -64,9 +66,10 @@ def encoder() -> torch.nn.Module:
     return model
 
 
-def requests(count: int, chance: random.Random) -> list[torch.Tensor]:
-    """Token ids (1, length): mixed lengths as those of queries, 4 to 64, of which half are below 16."""
-    lengths = (min(64, max(4, round(16 * chance.lognormvariate(0, 0.6)))) for _ in range(count))
+def requests(count: int, chance: random.Random, mix: str) -> list[torch.Tensor]:
+    """Token ids (1, length) of mixed lengths."""
+    median, spread, longest = MIXES[mix]
+    lengths = (min(longest, max(4, round(median * chance.lognormvariate(0, spread)))) for _ in range(count))
     return [torch.randint(1, VOCABULARY, (1, length)) for length in lengths]
 
 
@@ -90,7 +93,7 @@ def batched(model: torch.nn.Module, max_queue: int) -> Iterator[Submit]:
         yield lambda ids: batcher.submit(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 
-def offer(submit: Submit, rate_per_s: float, seconds: float, seed: int) -> Load:
+def offer(submit: Submit, rate_per_s: float, seconds: float, seed: int, mix: str = "queries") -> Load:
     """Send requests at this rate on average, and wait for all answers."""
     chance = random.Random(seed)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak of memory begins anew
@@ -105,7 +108,7 @@ def offer(submit: Submit, rate_per_s: float, seconds: float, seed: int) -> Load:
         latencies_s.append(time.perf_counter() - due_s)
 
     start_s = time.perf_counter()
-    for moment_s, ids in zip(moments_s, requests(len(moments_s), chance), strict=True):
+    for moment_s, ids in zip(moments_s, requests(len(moments_s), chance, mix), strict=True):
         due_s = start_s + moment_s
         time.sleep(max(0.0, due_s - time.perf_counter()))
         try:
@@ -127,11 +130,11 @@ def offer(submit: Submit, rate_per_s: float, seconds: float, seed: int) -> Load:
     )
 
 
-def alone_s(model: torch.nn.Module) -> float:
+def alone_s(model: torch.nn.Module, mix: str) -> float:
     """Mean over the mix of lengths of the time of a call that is alone, in seconds; each at its median of three."""
     with one_by_one(model, 0) as submit:
         times_s = []
-        for ids in requests(60, random.Random(0)):
+        for ids in requests(60, random.Random(0), mix):
             taken_s = []
             for _ in range(3):
                 start_s = time.perf_counter()
@@ -147,10 +150,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2.5, help="of each load")
     parser.add_argument("--trials", type=int, default=5, help="loads by which the highest rate is found")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mix", choices=MIXES, default="queries", help="of lengths")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     model = encoder()
-    single_s = alone_s(model)
+    single_s = alone_s(model, arguments.mix)
     limit_s = LIMIT * single_s
     arms = {"single": one_by_one, "batcher": batched}
     bounds = {name: [part / single_s for part in ROUGH] for name in arms}
@@ -161,7 +165,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             # A second chance: what else a shared machine does in a moment must not settle half of the search.
             for chance in range(2):
                 with arm(model, 4096) as submit:
-                    load = offer(submit, rate_per_s, arguments.seconds, 100 * arguments.seed + 2 * trial + chance)
+                    load = offer(
+                        submit, rate_per_s, arguments.seconds, 100 * arguments.seed + 2 * trial + chance, arguments.mix
+                    )
                 if load.holds(limit_s):
                     break
             if load.holds(limit_s):
@@ -174,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     best_per_s = {name: low for name, (low, _) in bounds.items()}
     # A queue of what can be answered in half the limit: what is accepted is then answered in time.
     with batched(model, max(1, round(best_per_s["batcher"] * limit_s / 2))) as submit:
-        overload = offer(submit, 2 * best_per_s["batcher"], arguments.seconds, 100 * arguments.seed + 99)
+        overload = offer(submit, 2 * best_per_s["batcher"], arguments.seconds, 100 * arguments.seed + 99, arguments.mix)
     figures = {
         "single_s": single_s,
         **{f"{name}_per_s": rate for name, rate in best_per_s.items()},

@@ -46,14 +46,14 @@ class Batching:
             UsageError: their shapes do not fit, one is neither tensor nor hashable, the call is too long for the
                 padding's buckets or, where there is padding, the model does not take them.
         """
-        length, padded = 0, None
+        length, bucket = 0, None
         if self._padding is not None and self._parameters is not None:
             bound = _bound(self._parameters, args, kwargs)
             args, kwargs = bound.args, bound.kwargs
             length = self._padding.length_of(bound.arguments)
-            padded = self._padding.padded_length(length)
+            bucket = self._padding.bucket(length)
         rows: int | None = None
-        key: list[Hashable] = [padded]
+        key: list[Hashable] = [bucket]
         names = self._names(args, kwargs)
         for path, leaf in leaves((args, kwargs)):
             if not isinstance(leaf, torch.Tensor):
@@ -79,8 +79,7 @@ class Batching:
         """
         padded = 0
         if self._padding is not None:
-            longest = max(each.length for each in inputs)
-            padded = self._padding.padded_length(longest) or longest
+            padded = self._padding.padded_length([each.length for each in inputs])
         args, kwargs = self._joined(inputs, padded)
         result = self._model(*args, **kwargs)
         if any(isinstance(leaf, torch.Tensor) and leaf.device.type != "cpu" for _, leaf in leaves(result)):

@@ -24,8 +24,10 @@ class Padding:
         values: the arguments to pad, by the names in the model's ``forward``, and what to fill each with:
             ``{"input_ids": 0, "attention_mask": 0}``. All of a request must have one length.
         dim: the dimension, 1 or more (0 is the batch).
-        buckets: lengths to pad to, each request to the smallest that holds it; only requests of one bucket share a
-            batch, so that a compiled model sees few shapes. Without them a batch is padded to its longest request.
+        buckets: lengths by which requests are sorted, each into the smallest that holds it; only those of one bucket
+            share a batch, so that little is padded. Longer requests are refused. Without buckets, all lengths mix.
+        pad_to_bucket: pad to the length of the bucket, so that a compiled model sees few shapes, instead of to the
+            longest request of the batch.
         output_dim: where the results have that dimension: a number where the model returns one tensor, else a mapping
             from paths such as ``.logits`` or ``[0]``. None: nowhere.
 
@@ -36,6 +38,7 @@ class Padding:
     values: Mapping[str, float]
     dim: int = 1
     buckets: tuple[int, ...] = ()
+    pad_to_bucket: bool = False
     output_dim: int | Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
@@ -45,6 +48,8 @@ class Padding:
             raise UsageError(f"Padding along dimension {self.dim}: it must be 1 or more, for 0 is the batch.")
         if any(bucket < 1 for bucket in self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
             raise UsageError(f"Buckets must be lengths in rising order, not {self.buckets}.")
+        if self.pad_to_bucket and not self.buckets:
+            raise UsageError("pad_to_bucket needs buckets, such as buckets=(32, 64, 128).")
 
     def parameters(self, model: Callable[..., Any]) -> inspect.Signature:
         """The model's arguments. Raises UsageError where those to pad are not among them, or Python cannot tell."""
@@ -55,14 +60,19 @@ class Padding:
             )
         return found
 
-    def padded_length(self, length: int) -> int | None:
-        """The bucket for a length, or None where the batch decides. Raises UsageError where it fits none."""
+    def bucket(self, length: int) -> int | None:
+        """The bucket for a length, or None where there are none. Raises UsageError where it fits none."""
         if not self.buckets:
             return None
         place = bisect_left(self.buckets, length)
         if place == len(self.buckets):
             raise UsageError(f"A request of length {length} is longer than the largest bucket, {self.buckets[-1]}.")
         return self.buckets[place]
+
+    def padded_length(self, lengths: Sequence[int]) -> int:
+        """What requests of these lengths, of one bucket, are padded to."""
+        longest = max(lengths)
+        return (self.bucket(longest) or longest) if self.pad_to_bucket else longest
 
     def length_of(self, arguments: Mapping[str, Any]) -> int:
         """The length of a request. Raises UsageError where there is none, or more than one."""

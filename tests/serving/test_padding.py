@@ -52,11 +52,14 @@ def encoder() -> Encoder:
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 16)), min_size=1, max_size=6),
     buckets=st.sampled_from([(), (16,), (4, 8, 16)]),
+    to_bucket=st.booleans(),
 )
-def test_results_are_those_of_single_calls(shapes: list[tuple[int, int]], buckets: tuple[int, ...]) -> None:
+def test_results_are_those_of_single_calls(
+    shapes: list[tuple[int, int]], buckets: tuple[int, ...], to_bucket: bool
+) -> None:
     torch.manual_seed(len(shapes))
     encoder = Encoder().eval()
-    batching = Batching(encoder, padding(buckets=buckets))
+    batching = Batching(encoder, padding(buckets=buckets, pad_to_bucket=to_bucket and bool(buckets)))
     calls = [asked(*shape) for shape in shapes]
     inputs = [batching.inputs((), {"tokens": tokens, "mask": mask}) for tokens, mask in calls]
     with torch.inference_mode():
@@ -68,12 +71,14 @@ def test_results_are_those_of_single_calls(shapes: list[tuple[int, int]], bucket
                 torch.testing.assert_close(found, expected)
 
 
-def test_lengths_of_one_bucket_share_a_batch_and_the_model_sees_buckets_only(encoder: Encoder) -> None:
+@pytest.mark.parametrize(("to_bucket", "lengths"), [(True, [8, 16]), (False, [7, 12])])
+def test_lengths_of_one_bucket_share_a_batch(encoder: Encoder, to_bucket: bool, lengths: list[int]) -> None:
     encoder.lengths.clear()
-    with DynamicBatcher(encoder, max_batch=2, max_wait_s=10 * WAIT_S, padding=padding(buckets=(8, 16))) as batcher:
+    sorted_in = padding(buckets=(8, 16), pad_to_bucket=to_bucket)
+    with DynamicBatcher(encoder, max_batch=2, max_wait_s=10 * WAIT_S, padding=sorted_in) as batcher:
         futures = [batcher.submit(*asked(1, length)) for length in (3, 12, 7, 9)]
         assert [result(each)["states"].shape[1] for each in futures] == [3, 12, 7, 9]
-    assert encoder.lengths == [8, 16]
+    assert encoder.lengths == lengths
 
 
 def test_without_buckets_the_longest_of_the_batch_counts(encoder: Encoder) -> None:
@@ -99,7 +104,7 @@ def test_by_position_and_by_name_is_the_same(encoder: Encoder) -> None:
 
 
 def test_a_result_that_happens_to_have_the_size_of_a_bucket_is_not_cut(encoder: Encoder) -> None:
-    with DynamicBatcher(encoder, max_batch=1, padding=padding(buckets=(16,))) as batcher:
+    with DynamicBatcher(encoder, max_batch=1, padding=padding(buckets=(16,), pad_to_bucket=True)) as batcher:
         found = result(batcher.submit(*asked(1, 5)))
     assert found["mean"].shape == (1, 16)
 
@@ -116,7 +121,7 @@ def test_a_result_that_happens_to_have_the_size_of_a_bucket_is_not_cut(encoder: 
 )
 def test_output_dims_that_do_not_fit(encoder: Encoder, output_dim: Any, message: str) -> None:
     with (
-        DynamicBatcher(encoder, padding=padding(buckets=(8,), output_dim=output_dim)) as batcher,
+        DynamicBatcher(encoder, padding=padding(output_dim=output_dim)) as batcher,
         pytest.raises(BatchOutputError, match=message),
     ):
         result(batcher.submit(*asked(1, 8)))
@@ -146,6 +151,7 @@ def test_requests_that_cannot_be_padded_are_refused_at_once(
         ({"values": VALUES, "dim": 0}, "1 or more"),
         ({"values": VALUES, "buckets": (8, 4)}, "rising order"),
         ({"values": VALUES, "buckets": (0, 4)}, "rising order"),
+        ({"values": VALUES, "pad_to_bucket": True}, "needs buckets"),
     ],
 )
 def test_paddings_that_make_no_sense(options: dict[str, Any], message: str) -> None:
