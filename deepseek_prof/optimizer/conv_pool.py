@@ -176,5 +176,5 @@ def _pair(value: Any) -> Any:
 
 
 def _is_plain(value: torch.Tensor) -> bool:
-    """Whether all sizes are numbers: a kernel is chosen for those."""
-    return all(isinstance(each, int) for each in (*value.shape, *value.stride()))
+    """Whether all sizes are numbers, for a kernel is chosen for those, and no element stands for several."""
+    return all(isinstance(each, int) for each in (*value.shape, *value.stride())) and 0 not in value.stride()

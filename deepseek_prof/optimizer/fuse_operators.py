@@ -37,9 +37,8 @@ class Fusion:
         self._graphs: list[Fused] = []
         self._lock = threading.Lock()
         self._function = function
-        self._compiled: Callable[..., Any] | None = (
-            None  # made at the first call, for the compiler takes long to import
-        )
+        # Made at the first call, for the compiler takes long to import.
+        self._compiled: Callable[..., Any] | None = None
 
     @property
     def graphs(self) -> tuple[Fused, ...]:

@@ -120,6 +120,7 @@ def used_twice(images: torch.Tensor) -> Any:
         lambda x: F.max_pool2d(torch.sigmoid(torch.conv2d(x, WEIGHT)), 2),
         lambda x: F.avg_pool2d(torch.relu(torch.conv2d(x, WEIGHT)), 2),
         lambda x: F.max_pool2d(torch.relu(torch.conv_transpose2d(x, WEIGHT.transpose(0, 1))), 2),
+        lambda x: F.max_pool2d(torch.relu(torch.conv2d(x[:1].expand(3, 4, 12, 12), WEIGHT)), 2),
         lambda x: F.max_pool2d(torch.relu(x), 2),
         lambda x: F.max_pool2d(x, 2),
     ],
