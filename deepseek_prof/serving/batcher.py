@@ -57,7 +57,7 @@ class DynamicBatcher:
             ("max_wait_s", max_wait_s, 0),
             ("max_queue", max_queue, 1),
         ):
-            if value < least:
+            if not value >= least:  # NaN neither
                 raise UsageError(f"{name} is {value}: it must be at least {least}.")
         _check_deadline(deadline_s)
         self._batching = Batching(model, padding)
@@ -135,6 +135,13 @@ class DynamicBatcher:
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         self.close(drain=kind is None)
 
+    async def __aenter__(self) -> DynamicBatcher:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        # Not on the loop's thread, which the requests that wait may need.
+        await asyncio.to_thread(self.close, drain=kind is None)
+
     def _work(self) -> None:
         batch: Sequence[Request] | None = None
         try:
@@ -189,5 +196,5 @@ def _for_callers(error: BaseException) -> BaseException:
 
 
 def _check_deadline(deadline_s: float | None) -> None:
-    if deadline_s is not None and deadline_s <= 0:
+    if deadline_s is not None and not deadline_s > 0:  # NaN neither
         raise UsageError(f"A deadline of {deadline_s} s: it must be positive.")

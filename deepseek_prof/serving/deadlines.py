@@ -31,8 +31,7 @@ class Deadlines:
         with self._changed:
             heapq.heappush(self._coming, (moment_s, next(self._numbers), ref(request)))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="deepseek-prof deadlines", daemon=True)
-                self._thread.start()
+                self._start()
             elif self._coming[0][0] == moment_s:
                 self._changed.notify()
 
@@ -48,7 +47,17 @@ class Deadlines:
         while (due := self._next()) is not None:
             request = due()
             if request is not None:
-                request.fail(DeadlineExceededError(f"No result within the deadline of {request.deadline_s} s."))
+                try:
+                    request.fail(DeadlineExceededError(f"No result within the deadline of {request.deadline_s} s."))
+                except BaseException:
+                    # A callback of a future that exits ends this thread: the other deadlines need another one.
+                    with self._changed:
+                        self._start()
+                    raise
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="deepseek-prof deadlines", daemon=True)
+        self._thread.start()
 
     def _next(self) -> ReferenceType[Request] | None:
         """Wait for the next deadline; None once closed."""
@@ -57,5 +66,5 @@ class Deadlines:
                 wait_s = self._coming[0][0] - time.monotonic() if self._coming else None
                 if wait_s is not None and wait_s <= 0:
                     return heapq.heappop(self._coming)[2]
-                self._changed.wait(wait_s)
+                self._changed.wait(None if wait_s is None else min(wait_s, threading.TIMEOUT_MAX))
             return None

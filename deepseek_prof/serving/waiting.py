@@ -131,7 +131,7 @@ class WaitingLine:
         if not self._groups:
             return None
         first_s = min(group.requests[0].queued_s for group in self._groups.values())
-        return max(0.0, first_s + self._max_wait_s - time.monotonic())
+        return min(max(0.0, first_s + self._max_wait_s - time.monotonic()), threading.TIMEOUT_MAX)
 
     def _left(self, key: Hashable, group: _Group, requests: list[Request]) -> None:
         self._waiting -= len(requests)

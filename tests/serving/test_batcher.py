@@ -182,7 +182,10 @@ def test_what_cannot_be_in_a_batch_is_refused_at_once(arguments: tuple[Any, ...]
         assert batcher.statistics().accepted == 0
 
 
-@pytest.mark.parametrize("option", [{"max_batch": 0}, {"max_wait_s": -1.0}, {"max_queue": 0}, {"deadline_s": 0.0}])
+@pytest.mark.parametrize(
+    "option",
+    [{"max_batch": 0}, {"max_wait_s": -1.0}, {"max_wait_s": float("nan")}, {"max_queue": 0}, {"deadline_s": 0.0}],
+)
 def test_settings_out_of_range(option: dict[str, Any]) -> None:
     before = threading.active_count()
     with pytest.raises(UsageError, match="must be"):

@@ -139,9 +139,28 @@ def test_a_deadline_passes_while_its_request_runs() -> None:
         assert batcher.statistics().expired == 1
 
 
-def test_a_deadline_must_be_positive() -> None:
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, float("nan")])
+def test_a_deadline_must_be_positive(deadline_s: float) -> None:
     with DynamicBatcher(nn.Identity()) as batcher, pytest.raises(UsageError, match="must be positive"):
-        batcher.submit(GOOD, deadline_s=0.0)
+        batcher.submit(GOOD, deadline_s=deadline_s)
+
+
+def test_deadlines_and_waits_without_end() -> None:
+    forever = float("inf")
+    with DynamicBatcher(nn.Identity(), max_batch=2, max_wait_s=forever, deadline_s=forever) as batcher:
+        for each in [batcher.submit(GOOD) for _ in range(2)]:
+            assert torch.equal(result(each), GOOD)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_deadlines_pass_after_a_callback_that_exits() -> None:
+    with busy(Held()) as (batcher, _):
+        first = batcher.submit(GOOD, deadline_s=0.005)
+        first.add_done_callback(lambda _: sys.exit(1))
+        second = batcher.submit(GOOD, deadline_s=0.05)
+        for each in (first, second):
+            with pytest.raises(DeadlineExceededError):
+                result(each)
 
 
 @pytest.mark.parametrize("drain", [True, False])
@@ -168,6 +187,19 @@ def test_close_while_requests_wait(drain: bool) -> None:
         found = batcher.statistics()
         assert (found.finished, found.closed) == ((1 + len(waiting), 0) if drain else (1, len(waiting)))
         batcher.close()
+
+
+def test_an_asynchronous_block_drains_and_leaves_the_loop_free() -> None:
+    model = Held()
+
+    async def main() -> Any:
+        async with DynamicBatcher(model, max_wait_s=0.0) as batcher:
+            asked = asyncio.ensure_future(batcher(GOOD))
+            await asyncio.to_thread(model.wait_until_entered)
+            asyncio.get_running_loop().call_later(0.01, model.open.set)
+        return await asked
+
+    assert asyncio.run(asyncio.wait_for(main(), WAIT_S)).shape == (1, 3)
 
 
 def test_close_does_not_wait_for_more_requests() -> None:
