@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from benchmarks.measurements.bert_base import BERT_BASE
+from benchmarks.measurements.dynamic_batcher import DYNAMIC_BATCHER
 from benchmarks.measurements.exporting import Exporting
 from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
@@ -69,4 +70,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     *NETWORKS,
     *AGREEMENTS,
     Retrieval(),
+    *DYNAMIC_BATCHER,
 )

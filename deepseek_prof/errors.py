@@ -9,8 +9,13 @@
     ├── RunDamagedError          3   a run directory holds bytes that are not ours, or an unknown schema
     ├── TraceFileError           3   a file to import is no trace, or none of it can be read
     ├── OutputError              4   the run directory or the output cannot be written, or exists
-    └── RecorderError            5   the recorder cannot be built or loaded
-        └── UnsupportedTorchError 5  the program's torch is too old
+    ├── RecorderError            5   the recorder cannot be built or loaded
+    │   └── UnsupportedTorchError 5  the program's torch is too old
+    └── ServingError             1   a dynamic batcher cannot answer a request
+        ├── OverloadedError      1   its queue is full
+        ├── DeadlineExceededError 1  there is no answer by the request's deadline
+        ├── BatcherClosedError   1   it takes no more requests, or ends without having run this one
+        └── BatchOutputError     1   the model's result cannot be divided among the requests of a batch
 
 A message says what happened, where, and what to do next.
 """
@@ -73,3 +78,23 @@ class RecorderError(DeepseekProfError):
 
 class UnsupportedTorchError(RecorderError):
     """The program's torch is older than what we can record."""
+
+
+class ServingError(DeepseekProfError):
+    """A dynamic batcher cannot answer a request; what the model itself raises is passed on as it is."""
+
+
+class OverloadedError(ServingError):
+    """As many requests wait as may; try again later, or let other processes serve too."""
+
+
+class DeadlineExceededError(ServingError, TimeoutError):
+    """The request's deadline passed before its result was there."""
+
+
+class BatcherClosedError(ServingError):
+    """The batcher was closed before it could run the request."""
+
+
+class BatchOutputError(ServingError):
+    """What the model returned cannot be divided by rows, or not be cut to the length before padding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import typer
 
 from deepseek_prof.errors import UsageError
 
-_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*")
-_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h)\s*")
+_SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600}
 
 
 def optimize_command(
@@ -38,6 +39,14 @@ def optimize_command(
     max_loss: Annotated[
         str, typer.Option("--max-loss", metavar="PERCENT", help="Largest relative loss of the metric.")
     ] = "1%",
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option("--batch-sizes", metavar="N,...", help="Measure throughput with these batches too: 1,2,4,8."),
+    ] = None,
+    max_latency: Annotated[
+        str | None,
+        typer.Option("--max-latency", metavar="TIME", help="With --batch-sizes: of the 99th percentile of a call."),
+    ] = None,
     format: Annotated[str, typer.Option("--format", metavar="table|json", help="Of standard output.")] = "table",  # noqa: A002  # the option's name
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings.")] = False,
 ) -> None:
@@ -63,6 +72,8 @@ def optimize_command(
         raise UsageError(f"--mode {mode!r} is not one of {', '.join(MODES)}.")
     if metric is not None and not re.fullmatch(r"[\w.]+:\w+", metric):
         raise UsageError(f"--metric {metric!r}: write it as package.module:function.")
+    if max_latency is not None and batch_sizes is None:
+        raise UsageError("--max-latency limits batches: say which with --batch-sizes 1,2,4,8.")
     if bool(command) == bool(model):
         raise UsageError("Say what to optimize: deepseek-prof optimize train.py, or --model package.module:factory.")
     settings = OptimizeSettings(
@@ -72,6 +83,8 @@ def optimize_command(
         without=_names(without) or (),
         metric=metric,
         max_loss=parse_percent(max_loss),
+        batch_sizes=_sizes(batch_sizes),
+        max_latency_s=math.inf if max_latency is None else parse_time(max_latency, "--max-latency"),
     )
     resolved = factory_command(model) if model else resolve_command(command or [])
     result = optimize_program(resolved, settings, Narrator(quiet=quiet))
@@ -84,12 +97,19 @@ def optimize_command(
         raise KeyboardInterrupt
 
 
-def parse_time(text: str) -> float:
-    """Seconds of ``90s``, ``10min`` or ``1h``. Raises UsageError."""
+def parse_time(text: str, option: str = "--budget") -> float:
+    """Seconds of ``50ms``, ``90s``, ``10min`` or ``1h``. Raises UsageError, which names the option."""
     match = _TIME.fullmatch(text)
     if match is None or float(match[1]) <= 0:
-        raise UsageError(f"--budget {text!r} is not a time. Write it as 90s, 10min or 1h.")
+        raise UsageError(f"{option} {text!r} is not a time. Write it as 50ms, 90s, 10min or 1h.")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    words = _names(text) or ()
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(f"--batch-sizes {text!r}: write numbers of 1 or more, such as 1,2,4,8.")
+    return tuple(int(word) for word in words)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

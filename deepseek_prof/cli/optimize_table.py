@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from deepseek_prof.cli.batch_table import show_batches
 from deepseek_prof.cli.rendering import figures_table
 from deepseek_prof.optimizer.results import CandidateResult, Optimization
 from deepseek_prof.text import clean, count, duration, percent, size
@@ -36,6 +37,8 @@ def show(result: Optimization, console: Console) -> None:
             console.print(Text(f"  {clean(line, 400)}", style="dim"))
     if result.winner is not None and result.winner.operators:
         _show_operators(result.winner, console)
+    if result.batches:
+        show_batches(result, console)
     if not result.complete:
         console.print(Text(f"The search ended early ({result.ended_by}): not every combination was tried."))
 

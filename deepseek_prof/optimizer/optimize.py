@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from deepseek_prof.errors import UsageError
 from deepseek_prof.narration import Narrator
 from deepseek_prof.optimizer import passes
-from deepseek_prof.optimizer.candidate import Target
+from deepseek_prof.optimizer.batch_sweep import Limits, sweep
+from deepseek_prof.optimizer.candidate import CandidateError, Target
 from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.replay import saved_command
-from deepseek_prof.optimizer.results import CandidateResult, Optimization
+from deepseek_prof.optimizer.results import BatchResult, CandidateResult, Optimization
 from deepseek_prof.optimizer.search import Search
 from deepseek_prof.optimizer.survey import survey
 from deepseek_prof.recording.command import Command
@@ -35,6 +37,10 @@ class OptimizeSettings:
     metric: str | None = None
     max_loss: float = 0.01
     """Largest relative loss by the metric, a fraction."""
+    batch_sizes: tuple[int, ...] = ()
+    """Rows of the captured call to measure throughput with."""
+    max_latency_s: float = math.inf
+    """Of the 99th percentile of a call with such a batch."""
 
 
 def optimize_program(command: Command, settings: OptimizeSettings, narrator: Narrator) -> Optimization:
@@ -58,6 +64,10 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     search = Search(measurer, found.profile, mode, settings.budget_s, narrator.say)
     search.run(wanted)
     rows = sorted(search.rows.values(), key=_rank)
+    batches: tuple[BatchResult, ...] = ()
+    if settings.batch_sizes and search.ended_by != "interrupt":
+        narrator.say("measuring batch sizes")
+        batches = _batches(target, search.winner(), settings)
     return Optimization(
         command=command.argv,
         root=found.root,
@@ -72,6 +82,7 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         winner=search.winner(),
         complete=search.ended_by is None,
         ended_by=search.ended_by,
+        batches=batches,
     )
 
 
@@ -115,6 +126,14 @@ def optimize(
             raise UsageError(f"The model cannot be pickled: {error}. Use: deepseek-prof optimize PROGRAM") from error
         settings = OptimizeSettings(passes=None if passes is None else tuple(passes), budget_s=budget_s)
         return optimize_program(saved_command(str(path)), settings, Narrator(quiet=quiet))
+
+
+def _batches(target: Target, winner: CandidateResult | None, settings: OptimizeSettings) -> tuple[BatchResult, ...]:
+    applied = [] if winner is None else list(zip(winner.passes, winner.options, strict=True))
+    try:
+        return sweep(target, applied, settings.batch_sizes, Limits(latency_s=settings.max_latency_s))
+    except CandidateError as error:  # the proof of the passes stands
+        return tuple(BatchResult(rows, "failed", str(error)) for rows in sorted(set(settings.batch_sizes)))
 
 
 def _wanted(settings: OptimizeSettings) -> Sequence[str]:

@@ -75,6 +75,27 @@ class CandidateResult:
         )
 
 
+BatchStatus: TypeAlias = Literal["best", "better", "measured", "too slow", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """One batch size of the captured call, measured beside the captured one."""
+
+    rows: int
+    status: BatchStatus
+    reason: str | None = None
+    """Why it was skipped, or failed."""
+    median_ns: float | None = None
+    p99_ns: float | None = None
+    rows_per_s: float | None = None
+    speedup: float | None = None
+    """Rows per second against the captured batch size."""
+    interval: tuple[float, float] | None = None
+    extra_bytes: int | None = None
+    """What memory grew by at its first calls."""
+
+
 @dataclass(frozen=True)
 class Optimization:
     """All that one run of the optimizer found."""
@@ -94,6 +115,8 @@ class Optimization:
     complete: bool
     """False where the budget ended or the user interrupted before all was tried."""
     ended_by: str | None
+    batches: tuple[BatchResult, ...] = ()
+    """Batch sizes that were asked for, under the winner or else eager; the first is the program's own."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

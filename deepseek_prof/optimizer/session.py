@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from deepseek_prof.optimizer import numerics, passes
+from deepseek_prof.optimizer import batches, numerics, passes
 from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.operators import by_operator
-from deepseek_prof.optimizer.protocol import Applied, Callee, Captured
+from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured
 from deepseek_prof.optimizer.values import copied, equal, tensors
 
 _WARM_CALLS = 3
@@ -34,6 +34,8 @@ class Session:
         self._metric = metric
         self._callee: Callee = captured.module
         self._mutates = False
+        self._batches: dict[int, Call] = {}
+        self._lossy = False
 
     def run(self) -> None:
         """Answer every message. Raises EOFError when the parent has gone."""
@@ -56,6 +58,8 @@ class Session:
         if message["do"] == "operators":
             found = by_operator(self._time, self._captured.device, int(message["repeats"]))
             return {"status": "profiled", "operators": found}
+        if message["do"] == "batch":
+            return self._batch(message["rows"], int(message["repeats"]))
         return self._round(message)
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -85,7 +89,7 @@ class Session:
         if silent:
             return {"status": "refused", "reason": f"{', '.join(silent)}: had no effect on this module"}
         difference = numerics.compare(eager, outputs, reference, why)
-        lossy = any(handler.lossy for handler, _ in chosen)
+        lossy = self._lossy = any(handler.lossy for handler, _ in chosen)
         return {
             "status": "ready",
             **self._sizes(),
@@ -127,16 +131,38 @@ class Session:
         return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": _peak_bytes(self._captured.device)}
 
     def _time(self) -> list[int]:
-        found = []
-        for call in self._captured.calls:
-            given = copied(call) if self._mutates else call
-            _wait(self._captured.device)
-            start_ns = time.perf_counter_ns()
-            result = self._callee(*given.args, **given.kwargs)
-            _wait(self._captured.device)
-            found.append(time.perf_counter_ns() - start_ns)
-            del result
-        return found
+        return [self._timed(call) for call in self._captured.calls]
+
+    def _timed(self, call: Call) -> int:
+        given = copied(call) if self._mutates else call
+        _wait(self._captured.device)
+        start_ns = time.perf_counter_ns()
+        result = self._callee(*given.args, **given.kwargs)
+        _wait(self._captured.device)
+        taken_ns = time.perf_counter_ns() - start_ns
+        del result
+        return taken_ns
+
+    def _batch(self, rows: int | None, repeats: int) -> dict[str, Any]:
+        """Time the first captured call with so many rows (None: its own), checked and warmed up when it is new."""
+        device, first = self._captured.device, self._captured.calls[0]
+        rows = batches.rows_of(first) if rows is None else rows
+        before_bytes = after_bytes = 0
+        if rows not in self._batches:
+            _reset_peak(device)
+            before_bytes = _peak_bytes(device)
+            batches.check(self._callee, first, rows, lossy=self._lossy)
+            self._batches[rows] = batches.with_rows(first, rows)
+            for _ in range(_WARM_CALLS):
+                self._timed(self._batches[rows])
+            after_bytes = _peak_bytes(device)
+        return {
+            "status": "timed",
+            "rows": rows,
+            "calls_ns": [self._timed(self._batches[rows]) for _ in range(repeats)],
+            "extra_bytes": after_bytes - before_bytes,
+            "available_bytes": batches.available_bytes(device),
+        }
 
     def _measure(self) -> float:
         """The user's metric of the present callee. Raises what it raises."""

@@ -10,7 +10,14 @@ from typing import get_args
 import pytest
 
 from deepseek_prof.optimizer import passes
-from deepseek_prof.optimizer.results import CandidateResult, Figures, Optimization, Status
+from deepseek_prof.optimizer.results import (
+    BatchResult,
+    BatchStatus,
+    CandidateResult,
+    Figures,
+    Optimization,
+    Status,
+)
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "optimizing.md").read_text(encoding="utf-8")
 
@@ -21,7 +28,7 @@ def test_passes(name: str) -> None:
     assert f"`{name}`" in table
 
 
-@pytest.mark.parametrize("kind", [Optimization, CandidateResult, Figures])
+@pytest.mark.parametrize("kind", [Optimization, CandidateResult, BatchResult, Figures])
 def test_keys(kind: type) -> None:
     json_section = DOCUMENT[DOCUMENT.index("## JSON") : DOCUMENT.index("## How the processes talk")]
     missing = [field.name for field in dataclasses.fields(kind) if f"`{field.name}`" not in json_section]
@@ -29,4 +36,4 @@ def test_keys(kind: type) -> None:
 
 
 def test_statuses() -> None:
-    assert [each for each in get_args(Status) if f"`{each}`" not in DOCUMENT] == []
+    assert [each for each in (*get_args(Status), *get_args(BatchStatus)) if f"`{each}`" not in DOCUMENT] == []
