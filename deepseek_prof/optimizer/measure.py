@@ -20,6 +20,8 @@ _ROUND_NS = 60_000_000
 _MAX_REPEATS = 1_000
 _PROFILED_REPEATS = 3
 _SHOWN_OPERATORS = 20
+_LEAST_S = 10.0
+"""What a process gets in any case: what was begun is not failed for want of seconds."""
 
 
 @dataclass
@@ -41,17 +43,21 @@ class Measurer:
     def measure(self, row: CandidateResult, rounds: int, left_s: float, *, explain: bool = False) -> CandidateResult:
         """Fill in the row. A candidate that crashes, hangs or runs out of memory is ``failed``, with its reason.
 
-        ``explain``: with what changed by operator.
+        It takes ``left_s`` at most, and the least number of rounds. ``explain``: with what changed by operator.
 
         Raises:
             CandidateError: eager itself does not run.
         """
-        limit_s = max(min(self.prepare_s, left_s), 10.0)
+        deadline_s = time.monotonic() + left_s
+
+        def limit_s() -> float:
+            return max(min(self.prepare_s, deadline_s - time.monotonic()), _LEAST_S)
+
         self.seed += 1
         with ExitStack() as stack:
             wanted = list(zip(row.passes, row.options, strict=True))
             try:
-                candidate, answer = prepared(self.target, wanted, limit_s)
+                candidate, answer = prepared(self.target, wanted, limit_s())
                 stack.enter_context(candidate)
             except CandidateError as error:
                 return replace(row, status="failed", reason=str(error))
@@ -61,7 +67,7 @@ class Measurer:
             row = _with_answer(row, answer)
             self._start_eager(limit_s)
             try:
-                row = self._timed(row, candidate, answer, rounds, left_s)
+                row = self._timed(row, candidate, answer, rounds, deadline_s - time.monotonic())
                 return replace(row, operators=self._changes(candidate)) if explain else row
             except CandidateError as error:
                 self.end_eager()  # which of the three ended is not known
@@ -79,10 +85,10 @@ class Measurer:
         found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
         return tuple(found[:_SHOWN_OPERATORS])
 
-    def _start_eager(self, limit_s: float) -> None:
+    def _start_eager(self, limit_s: Callable[[], float]) -> None:
         """Two eager processes, which stay for the next candidates."""
         while len(self._eager) < 2:
-            process, told = prepared(self.target, (), limit_s)
+            process, told = prepared(self.target, (), limit_s())
             self._eager.append(process)
             self.model_bytes = told["model_bytes"]
 
@@ -117,8 +123,8 @@ class Measurer:
         return self._judged(row, answer, speedup, control)
 
     def _judged(self, row: CandidateResult, answer: dict[str, Any], speedup: Ratio, control: Ratio) -> CandidateResult:
-        if answer["metric"] is not None and row.loss is not None:
-            inaccurate = f"loses {row.loss:.2%} by the metric" if row.loss > self.max_loss else None
+        if answer["metric"] is not None:
+            inaccurate = _by_metric(answer["metric"], row.loss, self.max_loss)
         else:
             inaccurate = answer["inaccurate"]
         if inaccurate is not None:
@@ -190,6 +196,7 @@ def _with_answer(row: CandidateResult, answer: dict[str, Any]) -> CandidateResul
     loss: float | None = None
     if metric is not None:
         loss = (metric[0] - metric[1]) / abs(metric[0]) if metric[0] else float(metric[0] - metric[1])
+        loss = loss if math.isfinite(loss) else None
     elif numerics["top1"] is not None:
         loss = 1 - numerics["top1"]
     return replace(
@@ -200,7 +207,16 @@ def _with_answer(row: CandidateResult, answer: dict[str, Any]) -> CandidateResul
         compile_ns=answer["compile_ns"],
         fired=tuple(answer["fired"]),
         notes=tuple(answer["notes"]),
+        kept_in_float=tuple(answer["kept_in_float"]),
+        code=tuple(answer["code"]),
     )
+
+
+def _by_metric(metric: Sequence[float], loss: float | None, max_loss: float) -> str | None:
+    """Why the user's metric speaks against a candidate, or None."""
+    if loss is None:
+        return f"the metric gave {metric[1]} for it and {metric[0]} for eager"
+    return f"loses {loss:.2%} by the metric" if loss > max_loss else None
 
 
 def _repeats(candidate: Candidate, timeout_s: float) -> int:

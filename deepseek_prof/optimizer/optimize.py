@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         UsageError: no such pass, or the program has nothing to optimize.
     """
     wanted = _wanted(settings)
+    began_s = time.monotonic()
     narrator.say("recording the program as it is")
     found = survey(command, settings.mode, min(30.0, settings.budget_s / 4), _SURVEY_CALLS, narrator)
     if found.training:
@@ -55,7 +57,8 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     narrator.say(f"optimizing {found.root}, call {found.call + 1} of {found.calls} seen")
     target = Target(command.argv, found.root, found.call, found.training, settings.metric)
     measurer = Measurer(target, max_loss=settings.max_loss)
-    search = Search(measurer, found.profile, mode, settings.budget_s, narrator.say)
+    left_s = settings.budget_s - (time.monotonic() - began_s)
+    search = Search(measurer, found.profile, mode, left_s, narrator.say)
     search.run(wanted)
     rows = sorted(search.rows.values(), key=_rank)
     return Optimization(

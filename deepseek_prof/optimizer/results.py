@@ -53,13 +53,18 @@ class CandidateResult:
     confirmed: bool = False
     """Measured a second time in fresh processes; the figures are of that measurement."""
     loss: float | None = None
-    """Relative loss by the user's metric; without one, by top-1 agreement; None where there is neither."""
+    """Relative loss by the user's metric; without one, by top-1 agreement; None where there is neither, or the
+    metric gave no finite number."""
     lossy: bool = False
     numerics: dict[str, Any] | None = None
     compile_ns: int | None = None
     break_even_calls: int | None = None
     fired: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    kept_in_float: tuple[str, ...] = ()
+    """Layers that a pass with fewer bits left as they were."""
+    code: tuple[str, ...] = ()
+    """Of each pass, plain torch statements that do the same to ``model``; ``calls`` are the captured inputs."""
     figures: Figures | None = None
     baseline: Figures | None = None
     """Eager in the same rounds."""

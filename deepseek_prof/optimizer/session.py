@@ -33,7 +33,8 @@ class Session:
         self._captured = captured
         self._metric = metric
         self._callee: Callee = captured.module
-        self._mutates = False
+        self._written: frozenset[str] = frozenset()
+        """Paths of the arguments that a call writes to; what it leaves there belongs to its results."""
 
     def run(self) -> None:
         """Answer every message. Raises EOFError when the parent has gone."""
@@ -70,10 +71,12 @@ class Session:
         again = self._outputs(self._captured.module)
         if not chosen:
             self._warm()
-            return {"status": "ready", **self._sizes(), "mutates_inputs": self._mutates}
-        if not equal(eager, again) and self._captured.training:
-            return {"status": "refused", "reason": "eager gives another result each time, for it is in training"}
+            return {"status": "ready", **self._sizes()}
+        reason = _incomparable(eager, again)
+        if reason is not None and self._metric is None:
+            return {"status": "refused", "reason": reason}
         reference, why = numerics.float64_outputs(self._captured)
+        classes = numerics.class_scores(self._captured)
         metric = self._measure() if self._metric else None
         began_ns = time.monotonic_ns()
         applied = self._apply(chosen)
@@ -84,7 +87,7 @@ class Session:
         silent = [handler.name for (handler, _), each in zip(chosen, evidence, strict=True) if each is None]
         if silent:
             return {"status": "refused", "reason": f"{', '.join(silent)}: had no effect on this module"}
-        difference = numerics.compare(eager, outputs, reference, why)
+        difference = numerics.compare(eager, outputs, reference, why, classes)
         lossy = any(handler.lossy for handler, _ in chosen)
         return {
             "status": "ready",
@@ -92,6 +95,11 @@ class Session:
             "compile_ns": compile_ns,
             "fired": evidence,
             "notes": [note for each in applied for note in each.notes],
+            "kept_in_float": [layer for each in applied for layer in each.kept_in_float],
+            "code": [
+                handler.code(config if each.config is None else each.config)
+                for (handler, config), each in zip(chosen, applied, strict=True)
+            ],
             "lossy": lossy,
             "numerics": numerics.as_json(difference),
             "inaccurate": numerics.failure(difference, lossy=lossy),
@@ -105,16 +113,19 @@ class Session:
             self._callee = applied[-1].call
         return applied
 
-    def _outputs(self, callee: Callee) -> list[Any]:
-        """What each captured call returns, from the same random numbers each time."""
-        results = []
-        for call in self._captured.calls:
+    def _outputs(self, callee: Callee) -> list[numerics.Outputs]:
+        """What each captured call returns and writes to its arguments, from the same random numbers each time."""
+        results: list[numerics.Outputs] = []
+        for call in self._captured.all_calls:
             fresh = copied(call)
             torch.manual_seed(_SEED)
             # Copies: a compiled module may write over what it returned.
-            returned = tensors(callee(*fresh.args, **fresh.kwargs))
-            results.append({path: each.detach().clone() for path, each in returned})
-            self._mutates = self._mutates or not equal((fresh.args, fresh.kwargs), (call.args, dict(call.kwargs)))
+            returned = {path: each.detach().clone() for path, each in tensors(callee(*fresh.args, **fresh.kwargs))}
+            given, left = (dict(tensors((each.args, dict(each.kwargs)))) for each in (call, fresh))
+            self._written |= {path for path, each in left.items() if not equal(each, given.get(path))}
+            # An argument that eager writes to is compared also where the candidate leaves it as it was.
+            returned |= {f"argument {path}": left[path].detach().clone() for path in self._written if path in left}
+            results.append(returned)
         return results
 
     def _warm(self) -> None:
@@ -129,7 +140,7 @@ class Session:
     def _time(self) -> list[int]:
         found = []
         for call in self._captured.calls:
-            given = copied(call) if self._mutates else call
+            given = copied(call) if self._written else call
             _wait(self._captured.device)
             start_ns = time.perf_counter_ns()
             result = self._callee(*given.args, **given.kwargs)
@@ -149,6 +160,14 @@ class Session:
         own = [each for each in held if isinstance(each, torch.Tensor)]
         _reset_peak(self._captured.device)
         return {"model_bytes": sum(each.numel() * each.element_size() for each in own) if own else None}
+
+
+def _incomparable(eager: Sequence[numerics.Outputs], again: Sequence[numerics.Outputs]) -> str | None:
+    """Why outputs of this module prove nothing, or None: there are none, or eager does not repeat its own."""
+    if not any(eager):
+        return "the module returns no tensor that could be compared; name a --metric"
+    differs = numerics.failure(numerics.compare(eager, again, None, "not asked for"), lossy=False)
+    return f"eager itself gives another result each time ({differs})" if differs else None
 
 
 def _wait(device: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
@@ -18,6 +19,8 @@ _HOMES: dict[str, tuple[str, str, str]] = {
     "amp": ("amp", "Amp", "AmpHandler"),
     "fuse": ("fuse", "Fuse", "FuseHandler"),
 }
+_EXCLUSIVE = ({"quantize", "fuse"}, {"quantize", "amp"})
+"""Pairs that are never combined: ``quantize`` compiles what it makes, with products of a type of its own."""
 ALIASES = {"compile": "fuse", "channels_last": "layout", "sdpa": "attention"}
 
 
@@ -32,6 +35,11 @@ def resolve(name: str) -> str:
     if found not in _HOMES:
         raise UsageError(f"No pass {name!r}. There are: {', '.join(names())}.")
     return found
+
+
+def combine(names: Collection[str]) -> bool:
+    """Whether passes of these names can be applied together."""
+    return len(set(names)) == len(names) and not any(pair <= set(names) for pair in _EXCLUSIVE)
 
 
 def handler(name: str) -> Handler[Any]:

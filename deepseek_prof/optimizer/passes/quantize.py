@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_SIGNATURES = 4
 """Every signature has a graph of its own, with weights of its own."""
+_CHECKED = 3
+"""Calls of each signature that decide on layers in float: what int8 computes is slow before it is compiled."""
 SAVED = {"static": {"conv": 0.83, "matmul": 0.85}, "dynamic": {"matmul": 0.83}, "weight_only": {"matmul": 0.3}}
 """Part of these operators' time that int8 saved, compiled, on a CPU with AVX512-VNNI (ResNet-50, BERT-base)."""
 
@@ -80,7 +82,7 @@ class QuantizeHandler:
         since = counted()
         if config.kind == "weight_only":
             return _weight_only(config, module, since)
-        graphs, kept = _within_limit(config, module, pt2e.by_signature(captured.calls))
+        graphs, kept = _within_limit(config, module, pt2e.by_signature(captured.all_calls))
         expected = sum(pt2e.quantized_products(graph) for graph in graphs.values())
 
         def fired() -> str | None:
@@ -88,7 +90,7 @@ class QuantizeHandler:
             found = sum(counts.get(f"q{kind}_weight_prepack_matcher_count", 0) for kind in ("conv", "linear"))
             return f"{found} of {expected} products in int8 kernels" if found else None
 
-        return Applied(_by_signature(graphs, module), fired, _notes(kept))
+        return Applied(_by_signature(graphs, module), fired, kept_in_float=kept, config=replace(config, keep=kept))
 
     def code(self, config: Quantize) -> str:
         """The same steps with torchao, for one example input in ``example``."""
@@ -127,8 +129,8 @@ def _within_limit(
     """The converted graphs with as few layers in float as the gate allows, and the names of those layers."""
     from deepseek_prof.optimizer import numerics, pt2e, sensitivity
 
-    calls = [each for group in groups.values() for each in group]
-    reference = [sensitivity.outputs(module, each) for each in calls]
+    checked = [(key, each) for key, group in groups.items() for each in group[:_CHECKED]]
+    reference = [sensitivity.outputs(module, each) for _, each in checked]
     exported = pt2e.exported(module, groups)
     order: list[str] = []
     made: dict[int, dict[str, torch.fx.GraphModule]] = {}
@@ -142,7 +144,7 @@ def _within_limit(
             )
             for key, graph in exported.items()
         }
-        found = [sensitivity.outputs(made[count][key], each) for key, group in groups.items() for each in group]
+        found = [sensitivity.outputs(made[count][key], each) for key, each in checked]
         difference = numerics.compare(reference, found, None, "not asked for")
         # The largest entry of a few rows flips by chance, whichever layers are in float.
         return difference.sqnr_db is None or difference.sqnr_db >= config.min_sqnr_db
@@ -197,8 +199,4 @@ def _weight_only(config: Quantize, module: torch.nn.Module, since: Callable[[], 
         layers = sum(isinstance(each, TorchAOBaseTensor) for each in module.parameters())
         return f"{layers} weights in int8, {since()['graphs']} graphs" if layers and since()["graphs"] else None
 
-    return Applied(compiled, fired, _notes(config.keep))
-
-
-def _notes(kept: Sequence[str]) -> tuple[str, ...]:
-    return (f"kept in float: {', '.join(kept)}",) if kept else ()
+    return Applied(compiled, fired, kept_in_float=config.keep)
