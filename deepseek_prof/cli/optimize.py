@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deepseek_prof.errors import UsageError
+from deepseek_prof.errors import OutputError, UsageError
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*")
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -38,6 +39,15 @@ def optimize_command(
     max_loss: Annotated[
         str, typer.Option("--max-loss", metavar="PERCENT", help="Largest relative loss of the metric.")
     ] = "1%",
+    goal: Annotated[
+        str, typer.Option("--goal", metavar="latency|throughput|memory", help="What decides the winner.")
+    ] = "latency",
+    apply: Annotated[
+        Path | None,
+        typer.Option("--apply", metavar="FILE", help="Write a Python file that applies the winner to the model."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the proof as a page.")] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
     format: Annotated[str, typer.Option("--format", metavar="table|json", help="Of standard output.")] = "table",  # noqa: A002  # the option's name
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings.")] = False,
 ) -> None:
@@ -72,9 +82,22 @@ def optimize_command(
         without=_names(without) or (),
         metric=metric,
         max_loss=parse_percent(max_loss),
+        goal=goal,
+        apply=apply,
+        force=force,
     )
+    if html is not None and html.exists() and not force:
+        raise OutputError(f"{html} exists already. Name another file with --html, or replace it with --force.")
     resolved = factory_command(model) if model else resolve_command(command or [])
     result = optimize_program(resolved, settings, Narrator(quiet=quiet))
+    if html is not None:
+        from deepseek_prof.cli.exported_file import exported_file
+        from deepseek_prof.exporters.html_report.proof_page import render
+
+        narrator = Narrator(quiet=quiet)
+        with exported_file(html, narrator) as file:
+            file.write(render(result).encode())
+        narrator.say(f"wrote {html}")
     if format == "json":
         print(json.dumps(result.as_json()))
     else:

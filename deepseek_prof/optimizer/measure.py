@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from deepseek_prof.analysis.bootstrap import MIN_STEPS
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
+from deepseek_prof.optimizer.comparison import compare
 from deepseek_prof.optimizer.results import CandidateResult, Figures, OperatorChange
-from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, is_win, ratio
+from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, is_win, ratio_of
 
 _ROUND_NS = 60_000_000
 """A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
+GOALS = ("latency", "throughput", "memory")
 _MAX_REPEATS = 1_000
 _PROFILED_REPEATS = 3
 _SHOWN_OPERATORS = 20
@@ -34,6 +37,9 @@ class Measurer:
     target: Target
     prepare_s: float = 300.0
     max_loss: float = 0.01
+    goal: str = "latency"
+    recordings: Path | None = None
+    """Folder of the recordings of candidates that are explained; None: they are not recorded."""
     seed: int = 0
     signatures: tuple[str, ...] = ()
     model_bytes: int | None = None
@@ -68,10 +74,25 @@ class Measurer:
             self._start_eager(limit_s)
             try:
                 row = self._timed(row, candidate, answer, rounds, deadline_s - time.monotonic())
-                return replace(row, operators=self._changes(candidate)) if explain else row
+                return self._explained(row, candidate) if explain else row
             except CandidateError as error:
                 self.end_eager()  # which of the three ended is not known
                 return replace(row, status="failed", reason=str(error))
+
+    def beside_eager(self, processes: Sequence[Candidate], rounds: int) -> list[Ratio]:
+        """The goal's ratio of each prepared process against eager, in shared rounds. Raises CandidateError."""
+        self._start_eager(lambda: self.prepare_s)
+        taken = time_together([*self._eager, *processes], rounds, self.seed, self.prepare_s)
+        eager, _, *others = (each.figure(self.goal) for each in taken)
+        return [ratio_of(eager, each) for each in others]
+
+    def _explained(self, row: CandidateResult, candidate: Candidate) -> CandidateResult:
+        row = replace(row, operators=self._changes(candidate))
+        if self.recordings is None or row.baseline is None:
+            return row
+        folder = self.recordings / str(self.seed)
+        call_ns = row.baseline.median_ns * len(self.signatures)
+        return replace(row, comparison=compare(self._eager[0], candidate, folder, call_ns, self.prepare_s))
 
     def _changes(self, candidate: Candidate) -> tuple[OperatorChange, ...]:
         message = {"do": "operators", "repeats": _PROFILED_REPEATS}
@@ -107,9 +128,10 @@ class Measurer:
     ) -> CandidateResult:
         taken = time_together([*self._eager, candidate], rounds, self.seed, self.prepare_s, left_s)
         samples = [each.samples for each in taken]
-        speedup, control = ratio(samples[0], samples[2]), ratio(samples[0], samples[1])
-        before = figures(samples[0], taken[0].peak_bytes, self.model_bytes)
-        after = figures(samples[2], taken[2].peak_bytes, answer["model_bytes"])
+        eager, again, changed = (each.figure(self.goal) for each in taken)
+        speedup, control = ratio_of(eager, changed), ratio_of(eager, again)
+        before = figures(samples[0], max(taken[0].peaks_bytes), self.model_bytes)
+        after = figures(samples[2], max(taken[2].peaks_bytes), answer["model_bytes"])
         saved_ns = before.median_ns - after.median_ns
         row = replace(
             row,
@@ -132,7 +154,8 @@ class Measurer:
         if is_win(speedup, control):
             return replace(row, status="win", reason=None)
         if is_loss(speedup, control):
-            return replace(row, status="slower", reason="slower than eager")
+            worse = "more memory" if self.goal == "memory" else "slower"
+            return replace(row, status="slower", reason=f"{worse} than eager")
         return replace(
             row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
         )
@@ -143,7 +166,14 @@ class Taken:
     """What one process did over all rounds."""
 
     samples: Samples
-    peak_bytes: int
+    peaks_bytes: list[int]
+    """Of each round."""
+
+    def figure(self, goal: str) -> Sequence[float]:
+        """Of each round, what the goal wants small."""
+        if goal == "memory":
+            return self.peaks_bytes
+        return self.samples.mean_ns() if goal == "throughput" else self.samples.typical_ns()
 
 
 def time_together(
@@ -154,7 +184,7 @@ def time_together(
     Raises:
         CandidateError: a process ended, or did not answer within ``timeout_s``.
     """
-    peaks = [0] * len(processes)
+    peaks: list[list[int]] = [[] for _ in processes]
     repeats = _repeats(processes[0], timeout_s)
     deadline_s = time.monotonic() + left_s
     done = 0
@@ -162,7 +192,7 @@ def time_together(
     def timer(index: int) -> Callable[[], list[int]]:
         def take() -> list[int]:
             told = processes[index].ask({"do": "round", "repeats": repeats}, timeout_s)
-            peaks[index] = max(peaks[index], told["peak_bytes"])
+            peaks[index].append(told["peak_bytes"])
             return list(told["calls_ns"])
 
         return take

@@ -71,6 +71,9 @@ class Applied:
     """What the user should know."""
     kept_in_float: tuple[str, ...] = ()
     """Layers that a pass with fewer bits left as they were."""
+    compiles: tuple[torch.nn.Module, ...] = ()
+    """Of a pass that compiles: the modules that it compiles, as ``torch.export`` takes them, one for each of
+    ``Captured.calls`` or one for all."""
     config: Any = None
     """The config with what was found on this module written down, for the hand-over; None: as it was given."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from deepseek_prof.optimizer.passes import defaults_of
+
+if TYPE_CHECKING:
+    from deepseek_prof.analysis.diff import DiffRow
 
 Status: TypeAlias = Literal["win", "inconclusive", "slower", "inaccurate", "refused", "failed"]
 
@@ -35,6 +38,40 @@ class OperatorChange:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A call of eager beside a call of the candidate, from recordings of both: rows as those of ``diff``."""
+
+    before: str
+    """Run directory of eager's recording."""
+    after: str
+    layers: tuple[DiffRow, ...]
+    operators: tuple[DiffRow, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was handed over, loaded in a fresh process and timed beside eager."""
+
+    speedup: float
+    interval: tuple[float, float]
+    sqnr_db: float | None
+    """Of its outputs against eager's; None where they are equal."""
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """The file that applies the winner, and packages compiled ahead of time, one for each of the signatures."""
+
+    file: str
+    check: Check
+    packages: tuple[str, ...]
+    package_check: Check | None
+    no_package: str | None
+    """Why there is no package."""
+
+
+@dataclass(frozen=True)
 class CandidateResult:
     """One row of the proof: a combination of passes, and what became of it."""
 
@@ -46,8 +83,9 @@ class CandidateResult:
     predicted: float
     """Speed-up that the profile let expect."""
     speedup: float | None = None
+    """Eager's figure of the goal over the candidate's: the time of a call, or with the goal ``memory`` the peak."""
     interval: tuple[float, float] | None = None
-    """95 % interval of the speed-up."""
+    """Its 95 % interval."""
     control: tuple[float, float] | None = None
     """95 % interval of a second eager process against the first, in the same rounds (A/A)."""
     confirmed: bool = False
@@ -70,6 +108,8 @@ class CandidateResult:
     """Eager in the same rounds."""
     operators: tuple[OperatorChange, ...] = ()
     """What changed most, of a confirmed candidate."""
+    comparison: Comparison | None = None
+    """By layer and operator, of a confirmed candidate."""
 
     @property
     def label(self) -> str:
@@ -99,6 +139,8 @@ class Optimization:
     complete: bool
     """False where the budget ended or the user interrupted before all was tried."""
     ended_by: str | None
+    goal: str = "latency"
+    handover: HandOver | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -6,7 +6,7 @@ Standard library and torch only: it runs in the user's environment.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from deepseek_prof.optimizer import numerics, passes
+from deepseek_prof.optimizer import handover, numerics, passes
 from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured
+from deepseek_prof.optimizer.recorder import record
 from deepseek_prof.optimizer.values import copied, equal, tensors
 
 _WARM_CALLS = 3
@@ -54,6 +55,16 @@ class Session:
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["do"] == "prepare":
             return self._prepare(message["passes"])
+        if message["do"] == "apply_file":
+            return self._replaced(handover.applied_by_file(message["file"], self._captured), message["lossy"])
+        if message["do"] == "load_packages":
+            return self._replaced(handover.loaded(message["files"], self._captured), message["lossy"])
+        if message["do"] == "package":
+            handover.package(self._apply(_chosen(message["passes"])), message["files"], self._captured)
+            return {"status": "packaged"}
+        if message["do"] == "record":
+            record(Path(message["live"]), self._time, int(message["repeats"]))
+            return {"status": "recorded"}
         if message["do"] == "operators":
             found = by_operator(self._time, self._captured.device, int(message["repeats"]))
             return {"status": "profiled", "operators": found}
@@ -61,8 +72,7 @@ class Session:
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         """Apply the passes (none: the baseline) and hold their outputs against eager's."""
-        chosen = [(passes.handler(name), passes.config_from(name, options)) for name, options in wanted]
-        chosen.sort(key=lambda each: each[0].order)
+        chosen = _chosen(wanted)
         for handler, config in chosen:
             reason = handler.refusal(config, self._captured)
             if reason is not None:
@@ -106,6 +116,21 @@ class Session:
             "metric": None if metric is None else [metric, self._measure()],
         }
 
+    def _replaced(self, make: Callable[[], Callee], lossy: bool) -> dict[str, Any]:
+        """Put what the hand-over makes in the place of the module, and hold its outputs against eager's."""
+        eager = self._outputs(self._captured.module)
+        reference, why = numerics.float64_outputs(self._captured)
+        classes = numerics.class_scores(self._captured)
+        self._callee = make()
+        difference = numerics.compare(eager, self._outputs(self._callee), reference, why, classes)
+        self._warm()
+        return {
+            "status": "ready",
+            **self._sizes(),
+            "numerics": numerics.as_json(difference),
+            "inaccurate": numerics.failure(difference, lossy=lossy),
+        }
+
     def _apply(self, chosen: Sequence[tuple[Any, Any]]) -> list[Applied]:
         applied: list[Applied] = []
         for handler, config in chosen:
@@ -134,6 +159,7 @@ class Session:
 
     def _round(self, message: dict[str, Any]) -> dict[str, Any]:
         """``repeats`` times all captured calls; the time of each call in nanoseconds."""
+        _reset_peak(self._captured.device)
         calls_ns = [each for _ in range(int(message["repeats"])) for each in self._time()]
         return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": _peak_bytes(self._captured.device)}
 
@@ -158,8 +184,13 @@ class Session:
     def _sizes(self) -> dict[str, Any]:
         held = self._callee.state_dict().values() if isinstance(self._callee, torch.nn.Module) else ()
         own = [each for each in held if isinstance(each, torch.Tensor)]
-        _reset_peak(self._captured.device)
         return {"model_bytes": sum(each.numel() * each.element_size() for each in own) if own else None}
+
+
+def _chosen(wanted: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Any, Any]]:
+    """Handlers and configs, in the order in which they are applied."""
+    chosen = [(passes.handler(name), passes.config_from(name, options)) for name, options in wanted]
+    return sorted(chosen, key=lambda each: each[0].order)
 
 
 def _incomparable(eager: Sequence[numerics.Outputs], again: Sequence[numerics.Outputs]) -> str | None:
@@ -183,7 +214,7 @@ def _reset_peak(device: str) -> None:
 
 
 def _peak_bytes(device: str) -> int:
-    """Most memory at once since the candidate was ready: of the device, on the CPU resident set of the process."""
+    """Most memory at once in the present round: of the device, on the CPU resident set of the process."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():

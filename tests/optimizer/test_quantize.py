@@ -145,7 +145,7 @@ def test_predicts_a_gain_from_the_products() -> None:
 def test_the_code_gives_what_the_pass_gives(kind: str) -> None:
     example = (torch.randn(8, 64),)
     module = perceptron()
-    names = {"torch": torch, "model": perceptron(), "example": example}
+    names = {"torch": torch, "model": perceptron(), "calls": [(example, {})]}
     names["model"].load_state_dict(module.state_dict())  # type: ignore[attr-defined]
     applied = apply("quantize", Quantize(kind), captured(module, positional(*example)))
     expected = applied.call(*example)

@@ -90,23 +90,33 @@ class QuantizeHandler:
             found = sum(counts.get(f"q{kind}_weight_prepack_matcher_count", 0) for kind in ("conv", "linear"))
             return f"{found} of {expected} products in int8 kernels" if found else None
 
-        return Applied(_by_signature(graphs, module), fired, kept_in_float=kept, config=replace(config, keep=kept))
+        return Applied(
+            _by_signature(graphs, module),
+            fired,
+            kept_in_float=kept,
+            compiles=tuple(graphs.values()),
+            config=replace(config, keep=kept),
+        )
 
     def code(self, config: Quantize) -> str:
-        """The same steps with torchao, for one example input in ``example``."""
+        """The same steps with torchao; ``calls`` are pairs of arguments and keyword arguments."""
         if config.kind == "weight_only":
+            keep = f", lambda layer, name: isinstance(layer, torch.nn.Linear) and name not in {list(config.keep)}"
             return (
                 "import torch._inductor.config\n"
                 "from torchao.quantization import Int8WeightOnlyConfig, quantize_\n\n"
                 "torch._inductor.config.freezing = True\n"
-                "quantize_(model, Int8WeightOnlyConfig())\n"
+                f"quantize_(model, Int8WeightOnlyConfig(){keep if config.keep else ''})\n"
                 "model = torch.compile(model)"
             )
         return _PT2E_CODE.format(dynamic=config.kind == "dynamic", keep=list(config.keep))
 
 
 _PT2E_CODE = """\
+import copy
+
 import torch._inductor.config
+from torch.utils._pytree import tree_flatten
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     X86InductorQuantizer,
@@ -114,13 +124,42 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 )
 
 torch._inductor.config.freezing = True
-_quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config(is_dynamic={dynamic}))
-for _name in {keep}:  # kept in float
-    _quantizer.set_module_name_qconfig(_name, None)
-# example: a tuple of the model's inputs; call `prepared` with more of them for better ranges
-_prepared = prepare_pt2e(torch.export.export(model, example).module(), _quantizer)
-_prepared(*example)
-model = torch.compile(convert_pt2e(_prepared))"""
+kept_in_float = {keep}
+
+
+def signature(args, kwargs):
+    # Each kind of inputs has a graph of its own: types and shapes of tensors, and plain values.
+    leaves, structure = tree_flatten((args, kwargs))
+    kinds = [(str(x.dtype), tuple(x.shape)) if isinstance(x, torch.Tensor) else repr(x) for x in leaves]
+    return str(structure), tuple(kinds)
+
+
+in_float = model
+inputs = {{}}
+for args, kwargs in calls:
+    inputs.setdefault(signature(args, kwargs), []).append((args, kwargs))
+graphs = {{}}
+for kind, same in inputs.items():
+    recipe = get_default_x86_inductor_quantization_config(
+        is_dynamic={dynamic}, reduce_range=not torch.cpu._is_vnni_supported()
+    )
+    quantizer = X86InductorQuantizer().set_global(recipe)
+    for name in kept_in_float:
+        quantizer.set_module_name_qconfig(name, None)
+    args, kwargs = copy.deepcopy(same[0])
+    prepared = prepare_pt2e(torch.export.export(model, args, kwargs, strict=False).module(), quantizer)
+    for args, kwargs in copy.deepcopy(same):  # sees the ranges of activations
+        prepared(*args, **kwargs)
+    graphs[kind] = torch.compile(convert_pt2e(prepared))
+
+
+class Quantized(torch.nn.Module):
+    # Inputs of any other kind run in float.
+    def forward(self, *args, **kwargs):
+        return graphs.get(signature(args, kwargs), in_float)(*args, **kwargs)
+
+
+model = Quantized()"""
 
 
 def _within_limit(
@@ -168,6 +207,8 @@ def _by_signature(graphs: Mapping[str, torch.fx.GraphModule], module: torch.nn.M
         return made
 
     class BySignature(torch.nn.Module):
+        _deepseek_prof_wraps = "in_float"
+
         def __init__(self) -> None:
             super().__init__()
             self.graphs = torch.nn.ModuleList()
@@ -199,4 +240,4 @@ def _weight_only(config: Quantize, module: torch.nn.Module, since: Callable[[], 
         layers = sum(isinstance(each, TorchAOBaseTensor) for each in module.parameters())
         return f"{layers} weights in int8, {since()['graphs']} graphs" if layers and since()["graphs"] else None
 
-    return Applied(compiled, fired, kept_in_float=config.keep)
+    return Applied(compiled, fired, kept_in_float=config.keep, compiles=(module,))
