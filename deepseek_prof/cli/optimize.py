@@ -86,25 +86,29 @@ def optimize_command(
         apply=apply,
         force=force,
     )
+    if html is not None and not html.parent.is_dir():
+        raise OutputError(f"{html} cannot be written: no folder {html.parent}.")
     if html is not None and html.exists() and not force:
         raise OutputError(f"{html} exists already. Name another file with --html, or replace it with --force.")
     resolved = factory_command(model) if model else resolve_command(command or [])
-    result = optimize_program(resolved, settings, Narrator(quiet=quiet))
-    if html is not None:
-        from deepseek_prof.cli.exported_file import exported_file
-        from deepseek_prof.exporters.html_report.proof_page import render
-
-        narrator = Narrator(quiet=quiet)
-        with exported_file(html, narrator) as file:
-            file.write(render(result).encode())
-        narrator.say(f"wrote {html}")
+    narrator = Narrator(quiet=quiet)
+    result = optimize_program(resolved, settings, narrator)
     if format == "json":
         print(json.dumps(result.as_json()))
     else:
         console = OutputConsole()
         show(result, console)
+    if html is not None:
+        from deepseek_prof.cli.exported_file import exported_file
+        from deepseek_prof.exporters.html_report.proof_page import render
+
+        with exported_file(html, narrator) as file:
+            file.write(render(result).encode())
+        narrator.say(f"wrote {html}")
     if result.ended_by == "interrupt":
         raise KeyboardInterrupt
+    if result.not_applied is not None and result.winner is not None:
+        raise OutputError(result.not_applied)
 
 
 def parse_time(text: str) -> float:

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from deepseek_prof.cli.rendering import figures_table
-from deepseek_prof.optimizer.proof_text import accuracy, conditions, details, handed_over, outcome, verdict
+from deepseek_prof.optimizer.proof_text import COMPARED, accuracy, conditions, details, handed_over, outcome, verdict
 from deepseek_prof.optimizer.results import CandidateResult, Comparison, Optimization
 from deepseek_prof.text import clean, count, duration, size
 
-_HEADERS = ("speed-up", "95 % interval", "A/A", "predicted", "median", "p99", "calls/s", "memory", "model", "accuracy")
+_HEADERS = ("95 % interval", "A/A", "predicted", "median", "p99", "calls/s", "memory", "model", "accuracy")
 _DROP = ("p99", "calls/s", "model", "predicted", "memory", "A/A", "accuracy")
 _SHOWN = 8
 _NOTHING = "–"
@@ -25,7 +25,8 @@ def show(result: Optimization, console: Console) -> None:
     measured = [row for row in result.candidates if row.speedup is not None]
     if measured:
         rows = [_eager(result), *(_cells(row) for row in measured)]
-        console.print(figures_table("passes", _HEADERS, rows, console.width, drop=_DROP, name_width=30))
+        gain = "less memory" if result.goal == "memory" else "speed-up"
+        console.print(figures_table("passes", (gain, *_HEADERS), rows, console.width, drop=_DROP, name_width=30))
     for row in result.candidates:
         console.print(Text(f"{row.label}: {outcome(row)}"))
         for line in details(row):
@@ -35,15 +36,15 @@ def show(result: Optimization, console: Console) -> None:
         _show_comparison(winner, winner.comparison, console)
     elif winner is not None and winner.operators:
         _show_operators(winner, console)
-    if result.handover is not None:
-        for line in ("", *handed_over(result.handover)):
-            console.print(Text(line))
+    for line in handed_over(result):
+        console.print(Text(line))
     if not result.complete:
         console.print(Text(f"The search ended early ({result.ended_by}): not every combination was tried."))
 
 
 def _show_comparison(row: CandidateResult, found: Comparison, console: Console) -> None:
-    console.print(Text(f"\nWhat {row.label} changed most (mean self time in a call, from recordings of both):"))
+    console.print(Text(f"\nWhat {row.label} changed most:"))
+    console.print(Text(" ".join((COMPARED, *found.notes)), style="dim"))
     for by, changes in (("layer", found.layers), ("operator", found.operators)):
         rows = [
             [
@@ -75,7 +76,7 @@ def _show_operators(row: CandidateResult, console: Console) -> None:
 def _eager(result: Optimization) -> list[str]:
     found = result.baseline
     if found is None:
-        return ["eager", *[_NOTHING] * len(_HEADERS)]
+        return ["eager", *[_NOTHING] * (1 + len(_HEADERS))]
     return [
         "eager", "1.00", *[_NOTHING] * 3, duration(found.median_ns), duration(found.p99_ns), count(found.calls_per_s),
         size(found.peak_bytes), size(found.model_bytes) if found.model_bytes else _NOTHING, _NOTHING,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -30,7 +31,10 @@ def refuse_existing(path: Path) -> None:
     """Raises OutputError where ``path`` or a package beside it is there, or its folder is not."""
     if not path.parent.is_dir():
         raise OutputError(f"{path} cannot be written: no folder {path.parent}.")
-    existing = [each for each in (path, *path.parent.glob(f"{path.stem}-*.pt2")) if each.exists()]
+    package = re.compile(rf"{re.escape(path.stem)}-\d+\.pt2")
+    existing = [
+        each for each in sorted(path.parent.iterdir()) if each.name == path.name or package.fullmatch(each.name)
+    ]
     if existing:
         raise OutputError(f"{existing[0]} exists already. Name another file with --apply, or replace it with --force.")
 
@@ -112,9 +116,10 @@ def _packages(
 
 def _place(made: Path, target: Path) -> None:
     """Put a file in its place at once. Raises OutputError."""
+    fresh = target.with_name(f".{target.name}.new")
     try:
-        fresh = target.with_name(f".{target.name}.new")
         shutil.copyfile(made, fresh)
         fresh.replace(target)
     except OSError as error:
+        fresh.unlink(missing_ok=True)
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseek_prof.analysis.bootstrap import MIN_STEPS
+from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
 from deepseek_prof.optimizer.comparison import compare
 from deepseek_prof.optimizer.results import CandidateResult, Figures, OperatorChange
@@ -87,12 +88,18 @@ class Measurer:
         return [ratio_of(eager, each) for each in others]
 
     def _explained(self, row: CandidateResult, candidate: Candidate) -> CandidateResult:
-        row = replace(row, operators=self._changes(candidate))
-        if self.recordings is None or row.baseline is None:
-            return row
-        folder = self.recordings / str(self.seed)
-        call_ns = row.baseline.median_ns * len(self.signatures)
-        return replace(row, comparison=compare(self._eager[0], candidate, folder, call_ns, self.prepare_s))
+        """With what changed. What was measured stays, whatever happens to that."""
+        try:
+            row = replace(row, operators=self._changes(candidate))
+            if self.recordings is not None and row.baseline is not None:
+                folder = self.recordings / str(self.seed)
+                call_ns = row.baseline.median_ns * len(self.signatures)
+                found = compare(self._eager[0], candidate, folder, call_ns, self.prepare_s)
+                row = replace(row, comparison=found)
+        except (CandidateError, OutputError, RunDamagedError) as error:
+            self.end_eager()  # which of the processes ended is not known
+            return replace(row, notes=(*row.notes, f"what changed is not known: {error}"))
+        return row
 
     def _changes(self, candidate: Candidate) -> tuple[OperatorChange, ...]:
         message = {"do": "operators", "repeats": _PROFILED_REPEATS}

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepseek_prof.errors import UsageError
+from deepseek_prof.errors import OutputError, UsageError
 from deepseek_prof.narration import Narrator
 from deepseek_prof.optimizer import passes
-from deepseek_prof.optimizer.candidate import Target
+from deepseek_prof.optimizer.candidate import CandidateError, Target
 from deepseek_prof.optimizer.delivery import deliver, refuse_existing
 from deepseek_prof.optimizer.measure import GOALS, Measurer
 from deepseek_prof.optimizer.replay import saved_command
@@ -51,7 +51,7 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
 
     Raises:
         UsageError: no such pass or goal, or the program has nothing to optimize.
-        OutputError: ``apply`` exists already, cannot be written, or would not do what was measured.
+        OutputError: ``apply`` exists already, or its folder does not. What goes wrong later is ``not_applied``.
     """
     wanted = _wanted(settings)
     if settings.goal not in GOALS:
@@ -93,10 +93,13 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     if settings.apply is None:
         return result
     if result.winner is None:
-        narrator.warn(f"{settings.apply} is not written: there is no winner to apply")
-        return result
+        return replace(result, not_applied="there is no winner to apply")
     try:
         made = deliver(measurer, result.winner, rows, _facts(result), settings.apply, narrator)
+    except (OutputError, CandidateError) as error:  # the search is not lost with it
+        return replace(result, not_applied=str(error))
+    except KeyboardInterrupt:
+        return replace(result, not_applied="interrupted", complete=False, ended_by="interrupt")
     finally:
         measurer.end_eager()
     return replace(result, handover=made)
@@ -126,7 +129,7 @@ def optimize(
         quiet: say nothing but warnings.
 
     Raises:
-        OutputError: ``apply`` exists already, cannot be written, or would not do what was measured.
+        OutputError: ``apply`` exists already, or its folder does not. What goes wrong later is ``not_applied``.
         UsageError: the module cannot be pickled so that another process can load it, or no such pass.
     """
     import tempfile

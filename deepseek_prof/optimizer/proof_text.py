@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from deepseek_prof.optimizer.results import CandidateResult, Check, HandOver, Optimization
+from deepseek_prof.optimizer.results import CandidateResult, Check, Optimization
 from deepseek_prof.text import clean, duration, percent
 
 _LIMIT = 400
+COMPARED = (
+    "Mean self time in a call, from recordings of both. Layers of a compiled graph count for the layer around it."
+)
 _OF_GOAL = {
     "latency": "{speedup:.2f} × as fast as eager",
     "throughput": "{speedup:.2f} × as many calls a second as eager",
@@ -59,8 +62,11 @@ def details(row: CandidateResult) -> list[str]:
     return lines
 
 
-def handed_over(found: HandOver) -> list[str]:
-    """Where it is, and what it did in a process of its own."""
+def handed_over(result: Optimization) -> list[str]:
+    """Where the hand-over is, and what it did in a process of its own; nothing where none was asked for."""
+    found = result.handover
+    if found is None:
+        return [f"Not handed over: {clean(result.not_applied, _LIMIT)}"] if result.not_applied else []
     lines = [f"{clean(found.file, _LIMIT)}: {_checked(found.check)}"]
     if found.package_check is not None:
         lines.append(f"{clean(', '.join(found.packages), _LIMIT)}: {_checked(found.package_check)}")

@@ -141,6 +141,8 @@ class Optimization:
     ended_by: str | None
     goal: str = "latency"
     handover: HandOver | None = None
+    not_applied: str | None = None
+    """Why there is no hand-over, where one was asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deepseek_prof.analysis.diff import DiffRow
 from deepseek_prof.exporters.html_report.page import assets, template
 from deepseek_prof.exporters.html_report.tables import NAME_LIMIT, Cell, Row, Table
-from deepseek_prof.optimizer.proof_text import accuracy, conditions, details, handed_over, outcome, verdict
+from deepseek_prof.optimizer.proof_text import COMPARED, accuracy, conditions, details, handed_over, outcome, verdict
 from deepseek_prof.optimizer.results import CandidateResult, Comparison, Optimization
 from deepseek_prof.text import clean, count, duration, size
 
@@ -30,7 +30,7 @@ def render(result: Optimization) -> str:
         ),
         outcomes=[(row.label, "\n".join([outcome(row), *details(row)])) for row in result.candidates],
         comparisons=[_comparison(row, row.comparison, result) for row in rows if row.comparison is not None],
-        handover=handed_over(result.handover) if result.handover is not None else [],
+        handover=handed_over(result),
         **assets(*_SCRIPTS),
     )
 
@@ -70,7 +70,7 @@ def _comparison(row: CandidateResult, found: Comparison, result: Optimization) -
             ("operator", "By operator", found.operators),
         )
     )
-    note = "mean self time in a call, from recordings of both; layers of a compiled graph count for the layer around it"
+    note = f"{COMPARED} {' '.join(found.notes)}"
     return f"What {clean(row.label)} changed", note, tables
 
 

@@ -22,8 +22,11 @@ from deepseek_prof.optimizer.candidate import Target
 from deepseek_prof.optimizer.capture import SEED
 from deepseek_prof.optimizer.delivery import deliver
 from deepseek_prof.optimizer.measure import Measurer
+from deepseek_prof.optimizer.optimize import OptimizeSettings, optimize_program
 from deepseek_prof.optimizer.passes import config_from, handler
 from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.search import Search
+from deepseek_prof.recording.command import resolve_command
 from tests.support.optimizing import apply, captured, convolutional, fresh_compiler, positional, sqnr_db
 from tests.support.recording import cli_command, environment, run_words
 
@@ -149,6 +152,25 @@ def test_channels_last_moves_weights_and_inputs() -> None:
     exec(handler("layout").code(None), names)
     names["model"](torch.randn(2, 3, 8, 8))
     apply("layout", config_from("layout", {}), captured(Sees(3, 8, 3).eval(), positional(torch.ones(1, 3, 8, 8))))
+
+
+def test_what_goes_wrong_in_the_hand_over_does_not_cost_the_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether there is a winner is not for a test to decide, so the search's answer is given."""
+    won = replace(row("fold", code=("1 / 0",)), status="win", confirmed=True, speedup=2.0, interval=(1.9, 2.1))
+
+    def found(search: Search, _: object) -> None:
+        search.rows[("fold",)] = won
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Search, "run", found)
+    command = resolve_command([str(PROGRAM), "Convolutions"])
+    result = optimize_program(command, OptimizeSettings(apply=tmp_path / "out.py"), Narrator(quiet=True))
+    assert result.winner == won
+    assert result.handover is None
+    assert "ZeroDivisionError" in str(result.not_applied)
+    assert not (tmp_path / "out.py").exists()
 
 
 @pytest.mark.parametrize(("option", "name"), [("--apply", "out.py"), ("--apply", "out-1.pt2"), ("--html", "out.html")])

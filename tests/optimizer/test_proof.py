@@ -104,3 +104,15 @@ def test_recordings_of_both_name_layers_alike(goal: str, tmp_path: Path) -> None
     assert all(each.before_steps >= 10 for each in found.layers)
     assert (Path(found.before) / "run.json").exists()
     assert (Path(found.after) / "run.json").exists()
+
+
+def test_a_recording_that_fails_costs_no_row(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    measurer = Measurer(target("Convolutions"), 60.0, recordings=tmp_path / "file")
+    try:
+        row = measurer.measure(CandidateResult(("layout",), ({},), "failed", None, 1.0), 5, 120.0, explain=True)
+    finally:
+        measurer.end_eager()
+    assert row.status in ("win", "inconclusive", "slower")
+    assert row.comparison is None
+    assert any("what changed is not known" in note for note in row.notes)
