@@ -127,7 +127,8 @@ class Search:
         row = self.measurer.measure(row, rounds, allowed_s, explain=again_s is not None)
         took_s = time.monotonic() - began_s
         if again_s is None:
-            self._longest_s = max(self._longest_s, took_s)
+            if row.status != "failed":  # what was cut off says nothing about the others
+                self._longest_s = max(self._longest_s, took_s)
             self._took_s[_key(combination)] = took_s
         self.rows[_key(combination)] = row
         shown = f"{row.speedup:.2f} × " if row.speedup is not None else ""

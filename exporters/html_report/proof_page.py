@@ -11,7 +11,7 @@ from deepseek_prof.text import clean, count, duration, size
 
 _SCRIPTS = ("theme.js", "tables.js")
 _MEASURED = (
-    "gain", "low", "high", "A/A", "predicted", "median", "p99", "calls/s", "peak memory", "model", "accuracy", "status",
+    "status", "gain", "low", "high", "A/A", "predicted", "median", "p99", "calls/s", "peak memory", "model", "accuracy",
 )  # fmt: skip
 _CHANGES = ("eager", "now", "change", "calls", "calls now", "verdict")
 _NOTHING = Cell("–", 0)
@@ -51,12 +51,12 @@ def _measured(row: CandidateResult) -> Row:
     )
     control = "{:.2f}–{:.2f}".format(*row.control) if row.control else "–"
     cells = (
+        Cell(row.status, 0),
         *(Cell(f"{each:.2f}", each) for each in (row.speedup or 0.0, low, high)),
         Cell(control, row.control[1] if row.control else 0),
         Cell(f"{row.predicted:.2f}", row.predicted),
         *figures,
         Cell(accuracy(row), 0),
-        Cell(row.status, 0),
     )
     return Row(clean(row.label, NAME_LIMIT), cells, 0.0)
 

@@ -116,7 +116,6 @@ _PT2E_CODE = """\
 import copy
 
 import torch._inductor.config
-from torch.utils._pytree import tree_flatten
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     X86InductorQuantizer,
@@ -127,17 +126,19 @@ torch._inductor.config.freezing = True
 kept_in_float = {keep}
 
 
-def signature(args, kwargs):
+def signature(value):
     # Each kind of inputs has a graph of its own: types and shapes of tensors, and plain values.
-    leaves, structure = tree_flatten((args, kwargs))
-    kinds = [(str(x.dtype), tuple(x.shape)) if isinstance(x, torch.Tensor) else repr(x) for x in leaves]
-    return str(structure), tuple(kinds)
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.shape
+    if isinstance(value, dict):
+        return tuple((name, signature(each)) for name, each in value.items())
+    return tuple(map(signature, value)) if isinstance(value, (tuple, list)) else repr(value)
 
 
 in_float = model
 inputs = {{}}
 for args, kwargs in calls:
-    inputs.setdefault(signature(args, kwargs), []).append((args, kwargs))
+    inputs.setdefault(signature((args, kwargs)), []).append((args, kwargs))
 graphs = {{}}
 for kind, same in inputs.items():
     recipe = get_default_x86_inductor_quantization_config(
@@ -156,7 +157,7 @@ for kind, same in inputs.items():
 class Quantized(torch.nn.Module):
     # Inputs of any other kind run in float.
     def forward(self, *args, **kwargs):
-        return graphs.get(signature(args, kwargs), in_float)(*args, **kwargs)
+        return graphs.get(signature((args, kwargs)), in_float)(*args, **kwargs)
 
 
 model = Quantized()"""
