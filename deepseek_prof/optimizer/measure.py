@@ -90,7 +90,7 @@ class Measurer:
     def _explained(self, row: CandidateResult, candidate: Candidate) -> CandidateResult:
         """With what changed. What was measured stays, whatever happens to that."""
         try:
-            row = replace(row, operators=self._changes(candidate))
+            row = replace(row, operators=changes(self._eager[0], candidate, self.prepare_s))
             if self.recordings is not None and row.baseline is not None:
                 folder = self.recordings / str(self.seed)
                 call_ns = row.baseline.median_ns * len(self.signatures)
@@ -100,18 +100,6 @@ class Measurer:
             self.end_eager()  # which of the processes ended is not known
             return replace(row, notes=(*row.notes, f"what changed is not known: {error}"))
         return row
-
-    def _changes(self, candidate: Candidate) -> tuple[OperatorChange, ...]:
-        message = {"do": "operators", "repeats": _PROFILED_REPEATS}
-        before, after = (process.ask(message, self.prepare_s)["operators"] for process in (self._eager[0], candidate))
-        found = []
-        for name in before.keys() | after.keys():
-            (before_ns, before_count), (after_ns, after_count) = (
-                each.get(name, (0.0, 0.0)) for each in (before, after)
-            )
-            found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
-        found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
-        return tuple(found[:_SHOWN_OPERATORS])
 
     def _start_eager(self, limit_s: Callable[[], float]) -> None:
         """Two eager processes, which stay for the next candidates."""
@@ -137,8 +125,8 @@ class Measurer:
         samples = [each.samples for each in taken]
         eager, again, changed = (each.figure(self.goal) for each in taken)
         speedup, control = ratio_of(eager, changed), ratio_of(eager, again)
-        before = figures(samples[0], max(taken[0].peaks_bytes), self.model_bytes)
-        after = figures(samples[2], max(taken[2].peaks_bytes), answer["model_bytes"])
+        before = figures(samples[0], taken[0].peak_bytes, self.model_bytes)
+        after = figures(samples[2], taken[2].peak_bytes, answer["model_bytes"])
         saved_ns = before.median_ns - after.median_ns
         row = replace(
             row,
@@ -158,14 +146,31 @@ class Measurer:
             inaccurate = answer["inaccurate"]
         if inaccurate is not None:
             return replace(row, status="inaccurate", reason=inaccurate)
-        if is_win(speedup, control):
-            return replace(row, status="win", reason=None)
-        if is_loss(speedup, control):
-            worse = "more memory" if self.goal == "memory" else "slower"
-            return replace(row, status="slower", reason=f"{worse} than eager")
-        return replace(
-            row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
-        )
+        return with_verdict(row, speedup, control, self.goal)
+
+
+def with_verdict(row: CandidateResult, speedup: Ratio, control: Ratio, goal: str = "latency") -> CandidateResult:
+    """An accurate row with what its figures say."""
+    if is_win(speedup, control):
+        return replace(row, status="win", reason=None)
+    if is_loss(speedup, control):
+        worse = "more memory" if goal == "memory" else "slower"
+        return replace(row, status="slower", reason=f"{worse} than eager")
+    return replace(
+        row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
+    )
+
+
+def changes(eager: Candidate, candidate: Candidate, timeout_s: float) -> tuple[OperatorChange, ...]:
+    """The operators that changed most between two prepared processes. Raises CandidateError."""
+    message = {"do": "operators", "repeats": _PROFILED_REPEATS}
+    before, after = (process.ask(message, timeout_s)["operators"] for process in (eager, candidate))
+    found = []
+    for name in before.keys() | after.keys():
+        (before_ns, before_count), (after_ns, after_count) = (each.get(name, (0.0, 0.0)) for each in (before, after))
+        found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
+    found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
+    return tuple(found[:_SHOWN_OPERATORS])
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,11 @@ class Taken:
     samples: Samples
     peaks_bytes: list[int]
     """Of each round."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of all rounds."""
+        return max(self.peaks_bytes)
 
     def figure(self, goal: str) -> Sequence[float]:
         """Of each round, what the goal wants small."""

@@ -19,7 +19,7 @@ from deepseek_prof.optimizer.measure import GOALS, Measurer
 from deepseek_prof.optimizer.replay import saved_command
 from deepseek_prof.optimizer.results import CandidateResult, Optimization
 from deepseek_prof.optimizer.search import Search
-from deepseek_prof.optimizer.survey import survey
+from deepseek_prof.optimizer.survey import Surveyed, survey
 from deepseek_prof.recording.command import Command
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         )
     mode = "inference"
     narrator.say(f"optimizing {found.root}, call {found.call + 1} of {found.calls} seen")
-    target = Target(command.argv, found.root, found.call, found.training, settings.metric)
-    measurer = Measurer(target, max_loss=settings.max_loss, goal=settings.goal, recordings=found.run_dir / "candidates")
+    measurer = _measurer(command, found, settings)
     left_s = settings.budget_s - (time.monotonic() - began_s)
     search = Search(measurer, found.profile, mode, left_s, narrator.say)
     search.run(wanted)
@@ -92,11 +91,22 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     )
     if settings.apply is None:
         return result
+    return _handed_over(result, measurer, settings.apply, narrator)
+
+
+def _measurer(command: Command, found: Surveyed, settings: OptimizeSettings) -> Measurer:
+    target = Target(command.argv, found.root, found.call, found.training, settings.metric)
+    recordings = found.run_dir / "candidates"
+    return Measurer(target, max_loss=settings.max_loss, goal=settings.goal, recordings=recordings)
+
+
+def _handed_over(result: Optimization, measurer: Measurer, path: Path, narrator: Narrator) -> Optimization:
+    """The result with its hand-over, or with why there is none: the search is not lost with it."""
     if result.winner is None:
         return replace(result, not_applied="there is no winner to apply")
     try:
-        made = deliver(measurer, result.winner, rows, _facts(result), settings.apply, narrator)
-    except (OutputError, CandidateError) as error:  # the search is not lost with it
+        made = deliver(measurer, result.winner, result.candidates, _facts(result), path, narrator)
+    except (OutputError, CandidateError) as error:
         return replace(result, not_applied=str(error))
     except KeyboardInterrupt:
         return replace(result, not_applied="interrupted", complete=False, ended_by="interrupt")

@@ -31,10 +31,11 @@ def verdict(result: Optimization) -> str:
 
 def conditions(result: Optimization) -> str:
     """What was measured, on what."""
+    unit = "training step" if result.mode == "training" else "call"
     return (
         f"{clean(result.root)} in {result.mode} on {result.device}, {result.threads} "
         f"thread{'s' if result.threads > 1 else ''}, {len(result.signatures)} kinds of inputs; "
-        "times are of one call, against eager in the same rounds"
+        f"times are of one {unit}, against eager in the same rounds"
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 
 from deepseek_prof.optimizer import handover, numerics, passes
 from deepseek_prof.optimizer.channel import Channel
+from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured
 from deepseek_prof.optimizer.recorder import record
@@ -60,7 +60,7 @@ class Session:
         if message["do"] == "load_packages":
             return self._replaced(handover.loaded(message["files"], self._captured), message["lossy"])
         if message["do"] == "package":
-            handover.package(self._apply(_chosen(message["passes"])), message["files"], self._captured)
+            handover.package(self._apply(passes.chosen(message["passes"])), message["files"], self._captured)
             return {"status": "packaged"}
         if message["do"] == "record":
             record(Path(message["live"]), self._time, int(message["repeats"]))
@@ -72,7 +72,7 @@ class Session:
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         """Apply the passes (none: the baseline) and hold their outputs against eager's."""
-        chosen = _chosen(wanted)
+        chosen = passes.chosen(wanted)
         for handler, config in chosen:
             reason = handler.refusal(config, self._captured)
             if reason is not None:
@@ -159,18 +159,18 @@ class Session:
 
     def _round(self, message: dict[str, Any]) -> dict[str, Any]:
         """``repeats`` times all captured calls; the time of each call in nanoseconds."""
-        _reset_peak(self._captured.device)
+        reset_peak(self._captured.device)
         calls_ns = [each for _ in range(int(message["repeats"])) for each in self._time()]
-        return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": _peak_bytes(self._captured.device)}
+        return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": peak_bytes(self._captured.device)}
 
     def _time(self) -> list[int]:
         found = []
         for call in self._captured.calls:
             given = copied(call) if self._written else call
-            _wait(self._captured.device)
+            wait(self._captured.device)
             start_ns = time.perf_counter_ns()
             result = self._callee(*given.args, **given.kwargs)
-            _wait(self._captured.device)
+            wait(self._captured.device)
             found.append(time.perf_counter_ns() - start_ns)
             del result
         return found
@@ -187,37 +187,9 @@ class Session:
         return {"model_bytes": sum(each.numel() * each.element_size() for each in own) if own else None}
 
 
-def _chosen(wanted: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Any, Any]]:
-    """Handlers and configs, in the order in which they are applied."""
-    chosen = [(passes.handler(name), passes.config_from(name, options)) for name, options in wanted]
-    return sorted(chosen, key=lambda each: each[0].order)
-
-
 def _incomparable(eager: Sequence[numerics.Outputs], again: Sequence[numerics.Outputs]) -> str | None:
     """Why outputs of this module prove nothing, or None: there are none, or eager does not repeat its own."""
     if not any(eager):
         return "the module returns no tensor that could be compared; name a --metric"
     differs = numerics.failure(numerics.compare(eager, again, None, "not asked for"), lossy=False)
     return f"eager itself gives another result each time ({differs})" if differs else None
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _reset_peak(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):  # another kernel or a sandbox: the peak is then that of the whole process
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_bytes(device: str) -> int:
-    """Most memory at once in the present round: of the device, on the CPU resident set of the process."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    return 0
