@@ -182,3 +182,20 @@ def test_a_file_that_exists_is_not_replaced(option: str, name: str, tmp_path: Pa
     assert b"exists already" in done.stderr
     assert (tmp_path / name).read_text() == "mine"
     assert not (tmp_path / ".deepseek-prof").exists()
+
+
+def test_what_cannot_be_exported_has_a_file_and_a_reason_for_no_package(tmp_path: Path) -> None:
+    target = Target(
+        (sys.executable, str(PROGRAM), "Unexportable"), "Unexportable", 0, False,
+        environment=(("OMP_NUM_THREADS", "1"),),
+    )  # fmt: skip
+    measurer = Measurer(target, 300.0)
+    compiled = replace(row("fuse", code=("model = torch.compile(model)",)), options=({"freezing": True},))
+    try:
+        made = deliver(measurer, compiled, [], (), tmp_path / "applied.py", Narrator(quiet=True))
+    finally:
+        measurer.end_eager()
+    assert made.packages == ()
+    assert made.package_check is None
+    assert made.no_package
+    assert [each.name for each in tmp_path.iterdir()] == ["applied.py"]
