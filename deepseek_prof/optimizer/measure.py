@@ -16,7 +16,16 @@ from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
 from deepseek_prof.optimizer.comparison import compare
 from deepseek_prof.optimizer.results import CandidateResult, Figures, OperatorChange
-from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, is_win, ratio_of
+from deepseek_prof.optimizer.timing import (
+    MIN_GAIN,
+    MIN_MEMORY_GAIN,
+    Ratio,
+    Samples,
+    interleave,
+    is_loss,
+    is_win,
+    ratio_of,
+)
 
 _ROUND_NS = 60_000_000
 """A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
@@ -151,7 +160,7 @@ class Measurer:
 
 def with_verdict(row: CandidateResult, speedup: Ratio, control: Ratio, goal: str = "latency") -> CandidateResult:
     """An accurate row with what its figures say."""
-    if is_win(speedup, control):
+    if is_win(speedup, control, MIN_MEMORY_GAIN if goal == "memory" else MIN_GAIN):
         return replace(row, status="win", reason=None)
     if is_loss(speedup, control):
         worse = "more memory" if goal == "memory" else "slower"

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 MIN_GAIN = 1.01
 """Less than one percent is not worth a change, and is within what the placement of a process in memory does."""
 
+MIN_MEMORY_GAIN = 1.05
+"""A process's peak hardly varies from round to round: the interval says little of what two processes differ by."""
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -90,9 +93,9 @@ def ratio_of(before: Sequence[float], after: Sequence[float]) -> Ratio:
     return Ratio(*(math.exp(float(each[0])) for each in (found.after, found.low, found.high)))
 
 
-def is_win(found: Ratio, control: Ratio) -> bool:
+def is_win(found: Ratio, control: Ratio, least: float = MIN_GAIN) -> bool:
     """Whether the interval's lower end clears 1, the least gain, and what two equal processes differ by."""
-    return found.low > max(MIN_GAIN, control.spread)
+    return found.low > max(least, control.spread)
 
 
 def is_loss(found: Ratio, control: Ratio) -> bool:

@@ -12,10 +12,10 @@ from rich.console import Console
 from deepseek_prof.cli.optimize_table import show
 from deepseek_prof.exporters.html_report.proof_page import render
 from deepseek_prof.optimizer.candidate import Target
-from deepseek_prof.optimizer.measure import Measurer, Taken
+from deepseek_prof.optimizer.measure import Measurer, Taken, with_verdict
 from deepseek_prof.optimizer.proof_text import verdict
 from deepseek_prof.optimizer.results import CandidateResult
-from deepseek_prof.optimizer.timing import Samples
+from deepseek_prof.optimizer.timing import Ratio, Samples
 from tests.optimizer.test_candidates import target
 from tests.support.proofs import proof
 
@@ -85,6 +85,16 @@ def test_every_goal_has_a_figure_and_a_sentence() -> None:
     assert list(taken.figure("memory")) == [7, 9]
     assert "2.00 × as many calls a second" in verdict(proof(goal="throughput"))
     assert "quantize: eager's peak memory is 2.00 ×" in verdict(proof(goal="memory"))
+
+
+def test_a_little_less_memory_is_no_win() -> None:
+    row = CandidateResult(("layout",), ({},), "failed", None, 1.0)
+    little, control = Ratio(1.03, 1.03, 1.03), Ratio(1.0, 1.0, 1.0)
+    assert with_verdict(row, little, control, "memory").status == "inconclusive"
+    assert with_verdict(row, little, control, "latency").status == "win"
+    assert with_verdict(row, Ratio(1.2, 1.1, 1.3), control, "memory").status == "win"
+    worse = with_verdict(row, Ratio(0.8, 0.7, 0.9), control, "memory")
+    assert (worse.status, worse.reason) == ("slower", "more memory than eager")
 
 
 @pytest.mark.parametrize("goal", ["latency", "memory"])
