@@ -31,9 +31,15 @@ Resolved = tuple[int, str, list[int]]
 _Call = Callable[..., Any]
 
 
+def _hidden(module: torch.nn.Module) -> str | None:
+    """The attribute that holds what a wrapper wraps; the optimizer's own wrappers say which it is."""
+    found: str | None = WRAPPERS.get(type(module).__name__) or getattr(type(module), "_deepseek_prof_wraps", None)
+    return found
+
+
 def wrapped(module: torch.nn.Module) -> torch.nn.Module | None:
     """The module that a pure wrapper stands for, or None if this is no wrapper."""
-    attribute = WRAPPERS.get(type(module).__name__)
+    attribute = _hidden(module)
     return module._modules.get(attribute) if attribute is not None else None
 
 
@@ -58,7 +64,7 @@ def paths_below(parent: torch.nn.Module, module: torch.nn.Module) -> list[str]:
         if id(node) in seen:
             return
         seen.add(id(node))
-        hidden = WRAPPERS.get(type(node).__name__)
+        hidden = _hidden(node)
         for name, child in node._modules.items():
             if child is None:
                 continue

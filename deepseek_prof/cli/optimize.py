@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deepseek_prof.errors import UsageError
+from deepseek_prof.errors import OutputError, UsageError
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h)\s*")
 _SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600}
@@ -47,6 +48,15 @@ def optimize_command(
         str | None,
         typer.Option("--max-latency", metavar="TIME", help="With --batch-sizes: of the 99th percentile of a call."),
     ] = None,
+    goal: Annotated[
+        str, typer.Option("--goal", metavar="latency|throughput|memory", help="What decides the winner.")
+    ] = "latency",
+    apply: Annotated[
+        Path | None,
+        typer.Option("--apply", metavar="FILE", help="Write a Python file that applies the winner to the model."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the proof as a page.")] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
     format: Annotated[str, typer.Option("--format", metavar="table|json", help="Of standard output.")] = "table",  # noqa: A002  # the option's name
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings.")] = False,
 ) -> None:
@@ -85,16 +95,33 @@ def optimize_command(
         max_loss=parse_percent(max_loss),
         batch_sizes=_sizes(batch_sizes),
         max_latency_s=math.inf if max_latency is None else parse_time(max_latency, "--max-latency"),
+        goal=goal,
+        apply=apply,
+        force=force,
     )
+    if html is not None and not html.parent.is_dir():
+        raise OutputError(f"{html} cannot be written: no folder {html.parent}.")
+    if html is not None and html.exists() and not force:
+        raise OutputError(f"{html} exists already. Name another file with --html, or replace it with --force.")
     resolved = factory_command(model) if model else resolve_command(command or [])
-    result = optimize_program(resolved, settings, Narrator(quiet=quiet))
+    narrator = Narrator(quiet=quiet)
+    result = optimize_program(resolved, settings, narrator)
     if format == "json":
         print(json.dumps(result.as_json()))
     else:
         console = OutputConsole()
         show(result, console)
+    if html is not None:
+        from deepseek_prof.cli.exported_file import exported_file
+        from deepseek_prof.exporters.html_report.proof_page import render
+
+        with exported_file(html, narrator) as file:
+            file.write(render(result).encode())
+        narrator.say(f"wrote {html}")
     if result.ended_by == "interrupt":
         raise KeyboardInterrupt
+    if result.not_applied is not None and result.winner is not None:
+        raise OutputError(result.not_applied)
 
 
 def parse_time(text: str, option: str = "--budget") -> float:

@@ -81,6 +81,7 @@ class Candidate:
                 start_new_session=True,  # Ctrl-C is ours to handle: what was measured is kept
             )
         self._channel: Channel | None = None
+        self.argv = target.argv
         self.signatures: tuple[str, ...] = ()
 
     def reach(self, timeout_s: float) -> None:

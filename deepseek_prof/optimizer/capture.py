@@ -24,6 +24,10 @@ from deepseek_prof.optimizer.roots import RootNames, watch_root_calls
 from deepseek_prof.optimizer.values import copied, signature, tensors
 
 MAX_SIGNATURES = 4
+MAX_CALLS = 8
+"""Kept of each signature: ranges of activations and predictions of one input alone say little."""
+_MAX_MORE_BYTES = 256 << 20
+"""Of the arguments of all calls beyond the first of each signature."""
 SEED = 20_240_229
 _MIN_CALLS = 3
 
@@ -142,7 +146,8 @@ class Capture:
         self._job = job
         self._names = RootNames()
         self._count = 0
-        self._calls: dict[str, Call] = {}
+        self._calls: dict[str, list[Call]] = {}
+        self._more_bytes = 0
         self._undo: Callable[[], None] = lambda: None
 
     def install(self) -> None:
@@ -160,9 +165,7 @@ class Capture:
     ) -> Any:
         if self._names.of(module) != self._job["root"] or module.training != self._job["training"]:
             return original(module, *args, **kwargs)
-        described = signature((args, kwargs))
-        if described not in self._calls and len(self._calls) < MAX_SIGNATURES:
-            self._calls[described] = copied(Call(args, kwargs))
+        self._keep(Call(args, kwargs))
         self._count += 1
         if self._count <= self._job["call"]:
             return original(module, *args, **kwargs)
@@ -170,13 +173,30 @@ class Capture:
         self._converse(module)
         return None
 
+    def _keep(self, call: Call) -> None:
+        """Copy the arguments, as long as that is worth its memory."""
+        described = signature((call.args, dict(call.kwargs)))
+        same = self._calls.get(described)
+        if same is None:
+            if len(self._calls) < MAX_SIGNATURES:
+                self._calls[described] = [copied(call)]
+            return
+        size_bytes = sum(each.numel() * each.element_size() for _, each in tensors((call.args, dict(call.kwargs))))
+        if len(same) < MAX_CALLS and self._more_bytes + size_bytes <= _MAX_MORE_BYTES:
+            self._more_bytes += size_bytes
+            same.append(copied(call))
+
     def _converse(self, module: torch.nn.Module) -> None:
         """Never returns to the program."""
         from deepseek_prof.optimizer.session import Session
 
         first = next((each for _, each in tensors(list(module.parameters()))), None)
         captured = Captured(
-            module, tuple(self._calls.values()), module.training, first.device.type if first is not None else "cpu"
+            module,
+            tuple(same[0] for same in self._calls.values()),
+            module.training,
+            first.device.type if first is not None else "cpu",
+            tuple(call for same in self._calls.values() for call in same[1:]),
         )
         status = 0
         try:

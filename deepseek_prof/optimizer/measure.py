@@ -8,18 +8,33 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from deepseek_prof.analysis.bootstrap import MIN_STEPS
+from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
+from deepseek_prof.optimizer.comparison import compare
 from deepseek_prof.optimizer.results import CandidateResult, Figures, OperatorChange
-from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, is_win, ratio
+from deepseek_prof.optimizer.timing import (
+    MIN_GAIN,
+    MIN_MEMORY_GAIN,
+    Ratio,
+    Samples,
+    interleave,
+    is_loss,
+    is_win,
+    ratio_of,
+)
 
 _ROUND_NS = 60_000_000
 """A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
+GOALS = ("latency", "throughput", "memory")
 _MAX_REPEATS = 1_000
 _PROFILED_REPEATS = 3
 _SHOWN_OPERATORS = 20
+_LEAST_S = 10.0
+"""What a process gets in any case: what was begun is not failed for want of seconds."""
 
 
 @dataclass
@@ -32,6 +47,9 @@ class Measurer:
     target: Target
     prepare_s: float = 300.0
     max_loss: float = 0.01
+    goal: str = "latency"
+    recordings: Path | None = None
+    """Folder of the recordings of candidates that are explained; None: they are not recorded."""
     seed: int = 0
     signatures: tuple[str, ...] = ()
     model_bytes: int | None = None
@@ -41,17 +59,21 @@ class Measurer:
     def measure(self, row: CandidateResult, rounds: int, left_s: float, *, explain: bool = False) -> CandidateResult:
         """Fill in the row. A candidate that crashes, hangs or runs out of memory is ``failed``, with its reason.
 
-        ``explain``: with what changed by operator.
+        It takes ``left_s`` at most, and the least number of rounds. ``explain``: with what changed by operator.
 
         Raises:
             CandidateError: eager itself does not run.
         """
-        limit_s = max(min(self.prepare_s, left_s), 10.0)
+        deadline_s = time.monotonic() + left_s
+
+        def limit_s() -> float:
+            return max(min(self.prepare_s, deadline_s - time.monotonic()), _LEAST_S)
+
         self.seed += 1
         with ExitStack() as stack:
             wanted = list(zip(row.passes, row.options, strict=True))
             try:
-                candidate, answer = prepared(self.target, wanted, limit_s)
+                candidate, answer = prepared(self.target, wanted, limit_s())
                 stack.enter_context(candidate)
             except CandidateError as error:
                 return replace(row, status="failed", reason=str(error))
@@ -61,28 +83,37 @@ class Measurer:
             row = _with_answer(row, answer)
             self._start_eager(limit_s)
             try:
-                row = self._timed(row, candidate, answer, rounds, left_s)
-                return replace(row, operators=self._changes(candidate)) if explain else row
+                row = self._timed(row, candidate, answer, rounds, deadline_s - time.monotonic())
+                return self._explained(row, candidate) if explain else row
             except CandidateError as error:
                 self.end_eager()  # which of the three ended is not known
                 return replace(row, status="failed", reason=str(error))
 
-    def _changes(self, candidate: Candidate) -> tuple[OperatorChange, ...]:
-        message = {"do": "operators", "repeats": _PROFILED_REPEATS}
-        before, after = (process.ask(message, self.prepare_s)["operators"] for process in (self._eager[0], candidate))
-        found = []
-        for name in before.keys() | after.keys():
-            (before_ns, before_count), (after_ns, after_count) = (
-                each.get(name, (0.0, 0.0)) for each in (before, after)
-            )
-            found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
-        found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
-        return tuple(found[:_SHOWN_OPERATORS])
+    def beside_eager(self, processes: Sequence[Candidate], rounds: int) -> list[Ratio]:
+        """The goal's ratio of each prepared process against eager, in shared rounds. Raises CandidateError."""
+        self._start_eager(lambda: self.prepare_s)
+        taken = time_together([*self._eager, *processes], rounds, self.seed, self.prepare_s)
+        eager, _, *others = (each.figure(self.goal) for each in taken)
+        return [ratio_of(eager, each) for each in others]
 
-    def _start_eager(self, limit_s: float) -> None:
+    def _explained(self, row: CandidateResult, candidate: Candidate) -> CandidateResult:
+        """With what changed. What was measured stays, whatever happens to that."""
+        try:
+            row = replace(row, operators=changes(self._eager[0], candidate, self.prepare_s))
+            if self.recordings is not None and row.baseline is not None:
+                folder = self.recordings / str(self.seed)
+                call_ns = row.baseline.median_ns * len(self.signatures)
+                found = compare(self._eager[0], candidate, folder, call_ns, self.prepare_s)
+                row = replace(row, comparison=found)
+        except (CandidateError, OutputError, RunDamagedError) as error:
+            self.end_eager()  # which of the processes ended is not known
+            return replace(row, notes=(*row.notes, f"what changed is not known: {error}"))
+        return row
+
+    def _start_eager(self, limit_s: Callable[[], float]) -> None:
         """Two eager processes, which stay for the next candidates."""
         while len(self._eager) < 2:
-            process, told = prepared(self.target, (), limit_s)
+            process, told = prepared(self.target, (), limit_s())
             self._eager.append(process)
             self.model_bytes = told["model_bytes"]
 
@@ -101,7 +132,8 @@ class Measurer:
     ) -> CandidateResult:
         taken = time_together([*self._eager, candidate], rounds, self.seed, self.prepare_s, left_s)
         samples = [each.samples for each in taken]
-        speedup, control = ratio(samples[0], samples[2]), ratio(samples[0], samples[1])
+        eager, again, changed = (each.figure(self.goal) for each in taken)
+        speedup, control = ratio_of(eager, changed), ratio_of(eager, again)
         before = figures(samples[0], taken[0].peak_bytes, self.model_bytes)
         after = figures(samples[2], taken[2].peak_bytes, answer["model_bytes"])
         saved_ns = before.median_ns - after.median_ns
@@ -117,19 +149,37 @@ class Measurer:
         return self._judged(row, answer, speedup, control)
 
     def _judged(self, row: CandidateResult, answer: dict[str, Any], speedup: Ratio, control: Ratio) -> CandidateResult:
-        if answer["metric"] is not None and row.loss is not None:
-            inaccurate = f"loses {row.loss:.2%} by the metric" if row.loss > self.max_loss else None
+        if answer["metric"] is not None:
+            inaccurate = _by_metric(answer["metric"], row.loss, self.max_loss)
         else:
             inaccurate = answer["inaccurate"]
         if inaccurate is not None:
             return replace(row, status="inaccurate", reason=inaccurate)
-        if is_win(speedup, control):
-            return replace(row, status="win", reason=None)
-        if is_loss(speedup, control):
-            return replace(row, status="slower", reason="slower than eager")
-        return replace(
-            row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
-        )
+        return with_verdict(row, speedup, control, self.goal)
+
+
+def with_verdict(row: CandidateResult, speedup: Ratio, control: Ratio, goal: str = "latency") -> CandidateResult:
+    """An accurate row with what its figures say."""
+    if is_win(speedup, control, MIN_MEMORY_GAIN if goal == "memory" else MIN_GAIN):
+        return replace(row, status="win", reason=None)
+    if is_loss(speedup, control):
+        worse = "more memory" if goal == "memory" else "slower"
+        return replace(row, status="slower", reason=f"{worse} than eager")
+    return replace(
+        row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
+    )
+
+
+def changes(eager: Candidate, candidate: Candidate, timeout_s: float) -> tuple[OperatorChange, ...]:
+    """The operators that changed most between two prepared processes. Raises CandidateError."""
+    message = {"do": "operators", "repeats": _PROFILED_REPEATS}
+    before, after = (process.ask(message, timeout_s)["operators"] for process in (eager, candidate))
+    found = []
+    for name in before.keys() | after.keys():
+        (before_ns, before_count), (after_ns, after_count) = (each.get(name, (0.0, 0.0)) for each in (before, after))
+        found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
+    found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
+    return tuple(found[:_SHOWN_OPERATORS])
 
 
 @dataclass(frozen=True)
@@ -137,7 +187,19 @@ class Taken:
     """What one process did over all rounds."""
 
     samples: Samples
-    peak_bytes: int
+    peaks_bytes: list[int]
+    """Of each round."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of all rounds."""
+        return max(self.peaks_bytes)
+
+    def figure(self, goal: str) -> Sequence[float]:
+        """Of each round, what the goal wants small."""
+        if goal == "memory":
+            return self.peaks_bytes
+        return self.samples.mean_ns() if goal == "throughput" else self.samples.typical_ns()
 
 
 def time_together(
@@ -148,7 +210,7 @@ def time_together(
     Raises:
         CandidateError: a process ended, or did not answer within ``timeout_s``.
     """
-    peaks = [0] * len(processes)
+    peaks: list[list[int]] = [[] for _ in processes]
     repeats = _repeats(processes[0], timeout_s)
     deadline_s = time.monotonic() + left_s
     done = 0
@@ -156,7 +218,7 @@ def time_together(
     def timer(index: int) -> Callable[[], list[int]]:
         def take() -> list[int]:
             told = processes[index].ask({"do": "round", "repeats": repeats}, timeout_s)
-            peaks[index] = max(peaks[index], told["peak_bytes"])
+            peaks[index].append(told["peak_bytes"])
             return list(told["calls_ns"])
 
         return take
@@ -190,6 +252,7 @@ def _with_answer(row: CandidateResult, answer: dict[str, Any]) -> CandidateResul
     loss: float | None = None
     if metric is not None:
         loss = (metric[0] - metric[1]) / abs(metric[0]) if metric[0] else float(metric[0] - metric[1])
+        loss = loss if math.isfinite(loss) else None
     elif numerics["top1"] is not None:
         loss = 1 - numerics["top1"]
     return replace(
@@ -200,7 +263,16 @@ def _with_answer(row: CandidateResult, answer: dict[str, Any]) -> CandidateResul
         compile_ns=answer["compile_ns"],
         fired=tuple(answer["fired"]),
         notes=tuple(answer["notes"]),
+        kept_in_float=tuple(answer["kept_in_float"]),
+        code=tuple(answer["code"]),
     )
+
+
+def _by_metric(metric: Sequence[float], loss: float | None, max_loss: float) -> str | None:
+    """Why the user's metric speaks against a candidate, or None."""
+    if loss is None:
+        return f"the metric gave {metric[1]} for it and {metric[0]} for eager"
+    return f"loses {loss:.2%} by the metric" if loss > max_loss else None
 
 
 def _repeats(candidate: Candidate, timeout_s: float) -> int:

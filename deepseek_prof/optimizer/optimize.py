@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepseek_prof.errors import UsageError
+from deepseek_prof.errors import OutputError, UsageError
 from deepseek_prof.narration import Narrator
 from deepseek_prof.optimizer import passes
 from deepseek_prof.optimizer.batch_sweep import Limits, sweep
 from deepseek_prof.optimizer.candidate import CandidateError, Target
-from deepseek_prof.optimizer.measure import Measurer
+from deepseek_prof.optimizer.delivery import deliver, refuse_existing
+from deepseek_prof.optimizer.measure import GOALS, Measurer
 from deepseek_prof.optimizer.replay import saved_command
 from deepseek_prof.optimizer.results import BatchResult, CandidateResult, Optimization
 from deepseek_prof.optimizer.search import Search
-from deepseek_prof.optimizer.survey import survey
+from deepseek_prof.optimizer.survey import Surveyed, survey
 from deepseek_prof.recording.command import Command
 
 if TYPE_CHECKING:
@@ -41,15 +45,26 @@ class OptimizeSettings:
     """Rows of the captured call to measure throughput with."""
     max_latency_s: float = math.inf
     """Of the 99th percentile of a call with such a batch."""
+    goal: str = "latency"
+    apply: Path | None = None
+    """Where the file that applies the winner goes."""
+    force: bool = False
+    """Whether files that exist are replaced."""
 
 
 def optimize_program(command: Command, settings: OptimizeSettings, narrator: Narrator) -> Optimization:
     """Optimize a program. Ctrl-C ends the search; what was measured until then is in the result.
 
     Raises:
-        UsageError: no such pass, or the program has nothing to optimize.
+        UsageError: no such pass or goal, or the program has nothing to optimize.
+        OutputError: ``apply`` exists already, or its folder does not. What goes wrong later is ``not_applied``.
     """
     wanted = _wanted(settings)
+    if settings.goal not in GOALS:
+        raise UsageError(f"No goal {settings.goal!r}. There are: {', '.join(GOALS)}.")
+    if settings.apply is not None and not settings.force:
+        refuse_existing(settings.apply)
+    began_s = time.monotonic()
     narrator.say("recording the program as it is")
     found = survey(command, settings.mode, min(30.0, settings.budget_s / 4), _SURVEY_CALLS, narrator)
     if found.training:
@@ -59,16 +74,16 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         )
     mode = "inference"
     narrator.say(f"optimizing {found.root}, call {found.call + 1} of {found.calls} seen")
-    target = Target(command.argv, found.root, found.call, found.training, settings.metric)
-    measurer = Measurer(target, max_loss=settings.max_loss)
-    search = Search(measurer, found.profile, mode, settings.budget_s, narrator.say)
+    measurer = _measurer(command, found, settings)
+    left_s = settings.budget_s - (time.monotonic() - began_s)
+    search = Search(measurer, found.profile, mode, left_s, narrator.say)
     search.run(wanted)
     rows = sorted(search.rows.values(), key=_rank)
     batches: tuple[BatchResult, ...] = ()
     if settings.batch_sizes and search.ended_by != "interrupt":
         narrator.say("measuring batch sizes")
-        batches = _batches(target, search.winner(), settings)
-    return Optimization(
+        batches = _batches(measurer.target, search.winner(), settings)
+    result = Optimization(
         command=command.argv,
         root=found.root,
         mode=mode,
@@ -83,7 +98,32 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         complete=search.ended_by is None,
         ended_by=search.ended_by,
         batches=batches,
+        goal=settings.goal,
     )
+    if settings.apply is None:
+        return result
+    return _handed_over(result, measurer, settings.apply, narrator)
+
+
+def _measurer(command: Command, found: Surveyed, settings: OptimizeSettings) -> Measurer:
+    target = Target(command.argv, found.root, found.call, found.training, settings.metric)
+    recordings = found.run_dir / "candidates"
+    return Measurer(target, max_loss=settings.max_loss, goal=settings.goal, recordings=recordings)
+
+
+def _handed_over(result: Optimization, measurer: Measurer, path: Path, narrator: Narrator) -> Optimization:
+    """The result with its hand-over, or with why there is none: the search is not lost with it."""
+    if result.winner is None:
+        return replace(result, not_applied="there is no winner to apply")
+    try:
+        made = deliver(measurer, result.winner, result.candidates, _facts(result), path, narrator)
+    except (OutputError, CandidateError) as error:
+        return replace(result, not_applied=str(error))
+    except KeyboardInterrupt:
+        return replace(result, not_applied="interrupted", complete=False, ended_by="interrupt")
+    finally:
+        measurer.end_eager()
+    return replace(result, handover=made)
 
 
 def optimize(
@@ -92,6 +132,8 @@ def optimize(
     *,
     passes: Sequence[str] | None = None,
     budget_s: float = 600.0,
+    goal: str = "latency",
+    apply: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Optimization:
     """Try passes on a module, each in a process of its own, and prove which make it faster.
@@ -103,13 +145,15 @@ def optimize(
         inputs: one argument, a tuple of arguments, a dict of keyword arguments, or a list of such for several kinds.
         passes: names as of ``--passes``; None for all.
         budget_s: how long to search, in seconds.
+        goal: ``latency``, ``throughput`` or ``memory``.
+        apply: where a Python file that applies the winner goes, which must not exist.
         quiet: say nothing but warnings.
 
     Raises:
+        OutputError: ``apply`` exists already, or its folder does not. What goes wrong later is ``not_applied``.
         UsageError: the module cannot be pickled so that another process can load it, or no such pass.
     """
     import tempfile
-    from pathlib import Path
 
     import torch
 
@@ -124,7 +168,12 @@ def optimize(
             torch.save((model, inputs), path)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UsageError(f"The model cannot be pickled: {error}. Use: deepseek-prof optimize PROGRAM") from error
-        settings = OptimizeSettings(passes=None if passes is None else tuple(passes), budget_s=budget_s)
+        settings = OptimizeSettings(
+            passes=None if passes is None else tuple(passes),
+            budget_s=budget_s,
+            goal=goal,
+            apply=None if apply is None else Path(apply),
+        )
         return optimize_program(saved_command(str(path)), settings, Narrator(quiet=quiet))
 
 
@@ -134,6 +183,20 @@ def _batches(target: Target, winner: CandidateResult | None, settings: OptimizeS
         return sweep(target, applied, settings.batch_sizes, Limits(latency_s=settings.max_latency_s))
     except CandidateError as error:  # the proof of the passes stands
         return tuple(BatchResult(rows, "failed", str(error)) for rows in sorted(set(settings.batch_sizes)))
+
+
+def _facts(result: Optimization) -> tuple[str, ...]:
+    """For the head of the file that applies the winner."""
+    winner = result.winner
+    assert winner is not None
+    assert winner.interval is not None
+    low, high = winner.interval
+    of_what = "the memory of eager over that of" if result.goal == "memory" else "the time of eager over that of"
+    return (
+        f"Measured on {result.root}, {result.device}, {result.threads} threads, goal {result.goal}:",
+        f"{of_what} {winner.label} is {winner.speedup:.2f}, 95 % interval {low:.2f} to {high:.2f}.",
+        *(f"Inputs: {each}" for each in result.signatures),
+    )
 
 
 def _wanted(settings: OptimizeSettings) -> Sequence[str]:

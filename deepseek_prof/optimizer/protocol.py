@@ -39,6 +39,13 @@ class Captured:
     training: bool
     device: str
     """Type of the device of the module's first parameter: ``cpu``, ``cuda``, …"""
+    more: tuple[Call, ...] = ()
+    """Further calls of these signatures, with other values: for calibration and numerics, not for timing."""
+
+    @property
+    def all_calls(self) -> tuple[Call, ...]:
+        """Every captured call."""
+        return (*self.calls, *self.more)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,14 @@ class Applied:
     fired: Callable[[], str | None]
     """After the first calls: the evidence that the pass took effect, in a few words, or None where it did not."""
     notes: tuple[str, ...] = ()
-    """What the user should know, such as the layers that were kept in float."""
+    """What the user should know."""
+    kept_in_float: tuple[str, ...] = ()
+    """Layers that a pass with fewer bits left as they were."""
+    compiles: tuple[torch.nn.Module, ...] = ()
+    """Of a pass that compiles: the modules that it compiles, as ``torch.export`` takes them, one for each of
+    ``Captured.calls`` or one for all."""
+    config: Any = None
+    """The config with what was found on this module written down, for the hand-over; None: as it was given."""
 
 
 ConfigT_contra = TypeVar("ConfigT_contra", contravariant=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from deepseek_prof.optimizer.passes import defaults_of
+
+if TYPE_CHECKING:
+    from deepseek_prof.analysis.diff import DiffRow
 
 Status: TypeAlias = Literal["win", "inconclusive", "slower", "inaccurate", "refused", "failed"]
 
@@ -35,6 +38,40 @@ class OperatorChange:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A call of eager beside a call of the candidate, from recordings of both: rows as those of ``diff``."""
+
+    before: str
+    """Run directory of eager's recording."""
+    after: str
+    layers: tuple[DiffRow, ...]
+    operators: tuple[DiffRow, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was handed over, loaded in a fresh process and timed beside eager."""
+
+    speedup: float
+    interval: tuple[float, float]
+    sqnr_db: float | None
+    """Of its outputs against eager's; None where they are equal."""
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """The file that applies the winner, and packages compiled ahead of time, one for each of the signatures."""
+
+    file: str
+    check: Check
+    packages: tuple[str, ...]
+    package_check: Check | None
+    no_package: str | None
+    """Why there is no package."""
+
+
+@dataclass(frozen=True)
 class CandidateResult:
     """One row of the proof: a combination of passes, and what became of it."""
 
@@ -46,25 +83,33 @@ class CandidateResult:
     predicted: float
     """Speed-up that the profile let expect."""
     speedup: float | None = None
+    """Eager's figure of the goal over the candidate's: the time of a call, or with the goal ``memory`` the peak."""
     interval: tuple[float, float] | None = None
-    """95 % interval of the speed-up."""
+    """Its 95 % interval."""
     control: tuple[float, float] | None = None
     """95 % interval of a second eager process against the first, in the same rounds (A/A)."""
     confirmed: bool = False
     """Measured a second time in fresh processes; the figures are of that measurement."""
     loss: float | None = None
-    """Relative loss by the user's metric; without one, by top-1 agreement; None where there is neither."""
+    """Relative loss by the user's metric; without one, by top-1 agreement; None where there is neither, or the
+    metric gave no finite number."""
     lossy: bool = False
     numerics: dict[str, Any] | None = None
     compile_ns: int | None = None
     break_even_calls: int | None = None
     fired: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    kept_in_float: tuple[str, ...] = ()
+    """Layers that a pass with fewer bits left as they were."""
+    code: tuple[str, ...] = ()
+    """Of each pass, plain torch statements that do the same to ``model``; ``calls`` are the captured inputs."""
     figures: Figures | None = None
     baseline: Figures | None = None
     """Eager in the same rounds."""
     operators: tuple[OperatorChange, ...] = ()
     """What changed most, of a confirmed candidate."""
+    comparison: Comparison | None = None
+    """By layer and operator, of a confirmed candidate."""
 
     @property
     def label(self) -> str:
@@ -117,6 +162,10 @@ class Optimization:
     ended_by: str | None
     batches: tuple[BatchResult, ...] = ()
     """Batch sizes that were asked for, under the winner or else eager; the first is the program's own."""
+    goal: str = "latency"
+    handover: HandOver | None = None
+    not_applied: str | None = None
+    """Why there is no hand-over, where one was asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

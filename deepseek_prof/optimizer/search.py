@@ -19,8 +19,9 @@ Combination = tuple[tuple[str, Any], ...]
 QUICK_ROUNDS = 8
 FULL_ROUNDS = 30
 _FINALISTS = 3
-_RESERVED = 2.0
-"""Of the longest trial so far: what is left of the budget for measuring the best a second time."""
+_AGAIN = 2.0
+"""The second measurement takes about this much longer than the first: more rounds, and new eager processes. Time for
+that of the longest is kept back of the budget."""
 _WORTH_ADDING = 1.01
 _UNUSABLE = ("failed", "refused", "inaccurate")
 _ALMOST = 0.97
@@ -42,13 +43,12 @@ class Search:
     def __post_init__(self) -> None:
         self._deadline_s = time.monotonic() + self.budget_s
         self._longest_s = 0.0
-        self._confirming = False
+        self._took_s: dict[tuple[str, ...], float] = {}
 
     def run(self, names: Sequence[str]) -> None:
         """Single passes by predicted gain, greedy combinations of those that help, then the finalists in full."""
         try:
             self._within_budget(lambda: self._explore(names))
-            self._confirming = True
             self._within_budget(self._confirm)
         except KeyboardInterrupt:
             self.ended_by = "interrupt"
@@ -73,8 +73,8 @@ class Search:
             if alone.status in _UNUSABLE or (alone.speedup or 0) < _ALMOST:
                 continue
             tried = [(single, alone)]
-            if best and single[0][0] not in {name for name, _ in best}:
-                both = (*best, *single)
+            both = (*best, *single)
+            if best and passes.combine([name for name, _ in both]):
                 tried.append((both, self._try(both, QUICK_ROUNDS)))
             for combination, row in tried:
                 if row.status not in _UNUSABLE and (row.speedup or 0) > speedup * _WORTH_ADDING:
@@ -101,12 +101,20 @@ class Search:
             predicted *= passes.handler(name).predicted_gain(config, self.profile)
         return predicted
 
-    def _try(self, combination: Combination, rounds: int, *, explain: bool = False) -> CandidateResult:
+    def _try(
+        self, combination: Combination, rounds: int, *, again_s: float | None = None, late: bool = False
+    ) -> CandidateResult:
+        """Measure a combination, a second time where ``again_s`` says how long that should take.
+
+        Raises:
+            _OutOfBudgetError: there is no time for it, or for a first measurement and its second. ``late``: any time
+                that is left is enough.
+        """
         began_s = time.monotonic()
         left_s = self._deadline_s - began_s
-        if left_s <= (0.0 if self._confirming else (1 + _RESERVED) * self._longest_s):
+        needed_s = (1 + _AGAIN) * self._longest_s if again_s is None else again_s
+        if left_s <= 0 or (left_s < needed_s and not late):
             raise _OutOfBudgetError
-        left_s = max(left_s, _RESERVED * self._longest_s)  # what is begun is not failed for want of seconds
         combination = tuple(sorted(combination, key=lambda each: passes.handler(each[0]).order))
         row = CandidateResult(
             passes=tuple(name for name, _ in combination),
@@ -115,8 +123,13 @@ class Search:
             reason=None,
             predicted=self._predicted(combination),
         )
-        row = self.measurer.measure(row, rounds, left_s, explain=explain)
-        self._longest_s = max(self._longest_s, time.monotonic() - began_s)
+        allowed_s = left_s / (1 + _AGAIN) if again_s is None else max(left_s, again_s)
+        row = self.measurer.measure(row, rounds, allowed_s, explain=again_s is not None)
+        took_s = time.monotonic() - began_s
+        if again_s is None:
+            if row.status != "failed":  # what was cut off says nothing about the others
+                self._longest_s = max(self._longest_s, took_s)
+            self._took_s[_key(combination)] = took_s
         self.rows[_key(combination)] = row
         shown = f"{row.speedup:.2f} × " if row.speedup is not None else ""
         self.narrate(f"{row.label}: {shown}{row.status}{f' ({row.reason})' if row.reason else ''}")
@@ -128,13 +141,17 @@ class Search:
             (key for key, row in self.rows.items() if row.status in ("win", "inconclusive") and _is_promising(row)),
             key=lambda key: -(self.rows[key].speedup or 0),
         )
-        for key in ranked[:_FINALISTS]:
+        for place, key in enumerate(ranked[:_FINALISTS]):
             row = self.rows[key]
             pairs = zip(row.passes, row.options, strict=True)
             first_was_win = row.status == "win"
             self.measurer.end_eager()
+            # Nothing is claimed without it: the first may be late, by one candidate.
             again = self._try(
-                tuple((name, passes.config_from(name, options)) for name, options in pairs), FULL_ROUNDS, explain=True
+                tuple((name, passes.config_from(name, options)) for name, options in pairs),
+                FULL_ROUNDS,
+                again_s=_AGAIN * self._took_s[key],
+                late=place == 0,
             )
             if again.speedup is None:
                 continue

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from deepseek_prof.optimizer.numerics import compare
+from deepseek_prof.optimizer.numerics import Outputs, compare
 from deepseek_prof.optimizer.protocol import Call
-from deepseek_prof.optimizer.values import copied
+from deepseek_prof.optimizer.values import copied, tensors
 
 _LEAST_SCALE = 2**-24
 
@@ -68,10 +68,10 @@ def fewest(most: int, passes: Callable[[int], bool]) -> int | None:
     return high
 
 
-def outputs(module: torch.nn.Module, call: Call) -> Any:
-    """What the module returns for copies of the call's arguments, which it may write to."""
+def outputs(module: torch.nn.Module, call: Call) -> Outputs:
+    """The tensors that the module returns for copies of the call's arguments, which it may write to."""
     own = copied(call)
-    return module(*own.args, **own.kwargs)
+    return dict(tensors(module(*own.args, **own.kwargs)))
 
 
 def is_product(layer: torch.nn.Module) -> bool:

@@ -6,18 +6,19 @@ Standard library and torch only: it runs in the user's environment.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from deepseek_prof.optimizer import batches, numerics, passes
+from deepseek_prof.optimizer import batches, handover, numerics, passes
 from deepseek_prof.optimizer.channel import Channel
+from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured
+from deepseek_prof.optimizer.recorder import record
 from deepseek_prof.optimizer.values import copied, equal, tensors
 
 _WARM_CALLS = 3
@@ -33,9 +34,10 @@ class Session:
         self._captured = captured
         self._metric = metric
         self._callee: Callee = captured.module
-        self._mutates = False
         self._batches: dict[int, Call] = {}
         self._lossy = False
+        self._written: frozenset[str] = frozenset()
+        """Paths of the arguments that a call writes to; what it leaves there belongs to its results."""
 
     def run(self) -> None:
         """Answer every message. Raises EOFError when the parent has gone."""
@@ -55,6 +57,16 @@ class Session:
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["do"] == "prepare":
             return self._prepare(message["passes"])
+        if message["do"] == "apply_file":
+            return self._replaced(handover.applied_by_file(message["file"], self._captured), message["lossy"])
+        if message["do"] == "load_packages":
+            return self._replaced(handover.loaded(message["files"], self._captured), message["lossy"])
+        if message["do"] == "package":
+            handover.package(self._apply(passes.chosen(message["passes"])), message["files"], self._captured)
+            return {"status": "packaged"}
+        if message["do"] == "record":
+            record(Path(message["live"]), self._time, int(message["repeats"]))
+            return {"status": "recorded"}
         if message["do"] == "operators":
             found = by_operator(self._time, self._captured.device, int(message["repeats"]))
             return {"status": "profiled", "operators": found}
@@ -64,8 +76,7 @@ class Session:
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         """Apply the passes (none: the baseline) and hold their outputs against eager's."""
-        chosen = [(passes.handler(name), passes.config_from(name, options)) for name, options in wanted]
-        chosen.sort(key=lambda each: each[0].order)
+        chosen = passes.chosen(wanted)
         for handler, config in chosen:
             reason = handler.refusal(config, self._captured)
             if reason is not None:
@@ -74,10 +85,12 @@ class Session:
         again = self._outputs(self._captured.module)
         if not chosen:
             self._warm()
-            return {"status": "ready", **self._sizes(), "mutates_inputs": self._mutates}
-        if not equal(eager, again) and self._captured.training:
-            return {"status": "refused", "reason": "eager gives another result each time, for it is in training"}
+            return {"status": "ready", **self._sizes()}
+        reason = _incomparable(eager, again)
+        if reason is not None and self._metric is None:
+            return {"status": "refused", "reason": reason}
         reference, why = numerics.float64_outputs(self._captured)
+        classes = numerics.class_scores(self._captured)
         metric = self._measure() if self._metric else None
         began_ns = time.monotonic_ns()
         applied = self._apply(chosen)
@@ -88,7 +101,7 @@ class Session:
         silent = [handler.name for (handler, _), each in zip(chosen, evidence, strict=True) if each is None]
         if silent:
             return {"status": "refused", "reason": f"{', '.join(silent)}: had no effect on this module"}
-        difference = numerics.compare(eager, outputs, reference, why)
+        difference = numerics.compare(eager, outputs, reference, why, classes)
         lossy = self._lossy = any(handler.lossy for handler, _ in chosen)
         return {
             "status": "ready",
@@ -96,10 +109,30 @@ class Session:
             "compile_ns": compile_ns,
             "fired": evidence,
             "notes": [note for each in applied for note in each.notes],
+            "kept_in_float": [layer for each in applied for layer in each.kept_in_float],
+            "code": [
+                handler.code(config if each.config is None else each.config)
+                for (handler, config), each in zip(chosen, applied, strict=True)
+            ],
             "lossy": lossy,
             "numerics": numerics.as_json(difference),
             "inaccurate": numerics.failure(difference, lossy=lossy),
             "metric": None if metric is None else [metric, self._measure()],
+        }
+
+    def _replaced(self, make: Callable[[], Callee], lossy: bool) -> dict[str, Any]:
+        """Put what the hand-over makes in the place of the module, and hold its outputs against eager's."""
+        eager = self._outputs(self._captured.module)
+        reference, why = numerics.float64_outputs(self._captured)
+        classes = numerics.class_scores(self._captured)
+        self._callee = make()
+        difference = numerics.compare(eager, self._outputs(self._callee), reference, why, classes)
+        self._warm()
+        return {
+            "status": "ready",
+            **self._sizes(),
+            "numerics": numerics.as_json(difference),
+            "inaccurate": numerics.failure(difference, lossy=lossy),
         }
 
     def _apply(self, chosen: Sequence[tuple[Any, Any]]) -> list[Applied]:
@@ -109,16 +142,19 @@ class Session:
             self._callee = applied[-1].call
         return applied
 
-    def _outputs(self, callee: Callee) -> list[Any]:
-        """What each captured call returns, from the same random numbers each time."""
-        results = []
-        for call in self._captured.calls:
+    def _outputs(self, callee: Callee) -> list[numerics.Outputs]:
+        """What each captured call returns and writes to its arguments, from the same random numbers each time."""
+        results: list[numerics.Outputs] = []
+        for call in self._captured.all_calls:
             fresh = copied(call)
             torch.manual_seed(_SEED)
             # Copies: a compiled module may write over what it returned.
-            returned = tensors(callee(*fresh.args, **fresh.kwargs))
-            results.append({path: each.detach().clone() for path, each in returned})
-            self._mutates = self._mutates or not equal((fresh.args, fresh.kwargs), (call.args, dict(call.kwargs)))
+            returned = {path: each.detach().clone() for path, each in tensors(callee(*fresh.args, **fresh.kwargs))}
+            given, left = (dict(tensors((each.args, dict(each.kwargs)))) for each in (call, fresh))
+            self._written |= {path for path, each in left.items() if not equal(each, given.get(path))}
+            # An argument that eager writes to is compared also where the candidate leaves it as it was.
+            returned |= {f"argument {path}": left[path].detach().clone() for path in self._written if path in left}
+            results.append(returned)
         return results
 
     def _warm(self) -> None:
@@ -127,18 +163,19 @@ class Session:
 
     def _round(self, message: dict[str, Any]) -> dict[str, Any]:
         """``repeats`` times all captured calls; the time of each call in nanoseconds."""
+        reset_peak(self._captured.device)
         calls_ns = [each for _ in range(int(message["repeats"])) for each in self._time()]
-        return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": _peak_bytes(self._captured.device)}
+        return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": peak_bytes(self._captured.device)}
 
     def _time(self) -> list[int]:
         return [self._timed(call) for call in self._captured.calls]
 
     def _timed(self, call: Call) -> int:
-        given = copied(call) if self._mutates else call
-        _wait(self._captured.device)
+        given = copied(call) if self._written else call
+        wait(self._captured.device)
         start_ns = time.perf_counter_ns()
         result = self._callee(*given.args, **given.kwargs)
-        _wait(self._captured.device)
+        wait(self._captured.device)
         taken_ns = time.perf_counter_ns() - start_ns
         del result
         return taken_ns
@@ -149,13 +186,13 @@ class Session:
         rows = batches.rows_of(first) if rows is None else rows
         before_bytes = after_bytes = 0
         if rows not in self._batches:
-            _reset_peak(device)
-            before_bytes = _peak_bytes(device)
+            reset_peak(device)
+            before_bytes = peak_bytes(device)
             batches.check(self._callee, first, rows, lossy=self._lossy)
             self._batches[rows] = batches.with_rows(first, rows)
             for _ in range(_WARM_CALLS):
                 self._timed(self._batches[rows])
-            after_bytes = _peak_bytes(device)
+            after_bytes = peak_bytes(device)
         return {
             "status": "timed",
             "rows": rows,
@@ -173,27 +210,12 @@ class Session:
     def _sizes(self) -> dict[str, Any]:
         held = self._callee.state_dict().values() if isinstance(self._callee, torch.nn.Module) else ()
         own = [each for each in held if isinstance(each, torch.Tensor)]
-        _reset_peak(self._captured.device)
         return {"model_bytes": sum(each.numel() * each.element_size() for each in own) if own else None}
 
 
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _reset_peak(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):  # another kernel or a sandbox: the peak is then that of the whole process
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_bytes(device: str) -> int:
-    """Most memory at once since the candidate was ready: of the device, on the CPU resident set of the process."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    return 0
+def _incomparable(eager: Sequence[numerics.Outputs], again: Sequence[numerics.Outputs]) -> str | None:
+    """Why outputs of this module prove nothing, or None: there are none, or eager does not repeat its own."""
+    if not any(eager):
+        return "the module returns no tensor that could be compared; name a --metric"
+    differs = numerics.failure(numerics.compare(eager, again, None, "not asked for"), lossy=False)
+    return f"eager itself gives another result each time ({differs})" if differs else None

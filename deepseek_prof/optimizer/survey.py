@@ -20,6 +20,9 @@ from deepseek_prof.optimizer.protocol import Profile
 from deepseek_prof.recording.command import Command
 
 MODES = ("auto", "inference", "training")
+_MORE_CALLS = 7
+_MORE_CALLS_NS = 1_000_000_000
+"""Each candidate runs the calls before the captured one: this long at most for the sake of more inputs."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Surveyed:
 
     root: str
     call: int
-    """The call by which every signature has been met, and not the very first one where there are more."""
+    """The call by which every signature has been met, and some calls later, for their inputs."""
     calls: int
     training: bool
     optimizer_steps: int
@@ -92,11 +95,13 @@ def _chosen(told: Mapping[str, Any], mode: str, run_dir: Path) -> Surveyed:
     if not roots:
         raise UsageError(f"The program called no module{'' if mode == 'auto' else f' in {mode}'}. See --mode.")
     root = max(roots, key=lambda each: (each["parameter_bytes"] > 0, each["total_ns"]))
-    last = max(root["signatures"].values())
+    calls = int(root["calls"])
+    last = max(*root["signatures"].values(), 1)
+    more = min(_MORE_CALLS, int(_MORE_CALLS_NS * calls / max(root["total_ns"], 1)))
     return Surveyed(
         root=root["name"],
-        call=min(max(last, 1), root["calls"] - 1),
-        calls=root["calls"],
+        call=min(last + more, calls - 1),
+        calls=calls,
         training=root["training"],
         optimizer_steps=told["optimizer_steps"],
         device=root["device"],

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 MIN_GAIN = 1.01
 """Less than one percent is not worth a change, and is within what the placement of a process in memory does."""
 
+MIN_MEMORY_GAIN = 1.05
+"""A process's peak hardly varies from round to round: the interval says little of what two processes differ by."""
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -40,6 +43,10 @@ class Samples:
             sum(statistics.median(calls[kind :: self.kinds]) for kind in range(self.kinds)) for calls in self.rounds
         ]
 
+    def mean_ns(self) -> list[float]:
+        """Of each round, the time of a call with all that delayed some: what throughput goes by."""
+        return [statistics.fmean(calls) for calls in self.rounds]
+
     def calls_ns(self) -> list[int]:
         """All calls."""
         return [each for calls in self.rounds for each in calls]
@@ -67,7 +74,12 @@ def interleave(
 
 
 def ratio(before: Samples, after: Samples) -> Ratio:
-    """The speed-up from ``before`` to ``after``, paired by round.
+    """The speed-up from ``before`` to ``after``: :func:`ratio_of` of the rounds' typical times."""
+    return ratio_of(before.typical_ns(), after.typical_ns())
+
+
+def ratio_of(before: Sequence[float], after: Sequence[float]) -> Ratio:
+    """How many times smaller a figure of every round became from ``before`` to ``after``, paired by round.
 
     The interval is the bootstrap of :mod:`deepseek_prof.analysis.bootstrap` on the logarithms of the rounds' ratios,
     with its corrections for few and for correlated rounds; it is NaN below its least number of rounds.
@@ -76,14 +88,14 @@ def ratio(before: Samples, after: Samples) -> Ratio:
 
     from deepseek_prof.analysis.bootstrap import differences
 
-    logs = np.log(np.array(before.typical_ns()) / np.array(after.typical_ns())).reshape(-1, 1)
+    logs = np.log(np.array(before) / np.array(after)).reshape(-1, 1)
     found = differences(np.zeros_like(logs), logs, "median")
     return Ratio(*(math.exp(float(each[0])) for each in (found.after, found.low, found.high)))
 
 
-def is_win(found: Ratio, control: Ratio) -> bool:
+def is_win(found: Ratio, control: Ratio, least: float = MIN_GAIN) -> bool:
     """Whether the interval's lower end clears 1, the least gain, and what two equal processes differ by."""
-    return found.low > max(MIN_GAIN, control.spread)
+    return found.low > max(least, control.spread)
 
 
 def is_loss(found: Ratio, control: Ratio) -> bool:

@@ -53,11 +53,10 @@ def render(run: Run, summary: Summary, selection: Selection) -> str:
     Raises:
         RunDamagedError: a file of the run is damaged.
     """
-    script = "\n".join(_asset(name) for name in _SCRIPTS)
     whole = selection.condition is None
     steps = read_steps(run)
     profiles = _profiles(run, summary, selection) if summary.self_ns else ()
-    return _template().render(
+    return template("report.html").render(
         name=clean(run.name),
         script_name=clean(str(run.info.get("script") or "")),
         query=clean(selection.query, _QUERY_LIMIT),
@@ -80,12 +79,8 @@ def render(run: Run, summary: Summary, selection: Selection) -> str:
         kernel_tables=kernel_tables(summary),
         notes=notes(run, summary),
         flame=flame_data(profiles, summary.per_step) if profiles else None,
-        colours={**TYPE_COLOURS, **{f"phase:{phase}": colour for phase, colour in PHASE_COLOURS.items()}},
-        other_colour=OTHER,
         legend=legend(),
-        style=_asset("report.css"),
-        script=script,
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **assets(*_SCRIPTS),
     )
 
 
@@ -183,7 +178,8 @@ def _sentence(text: str, limit: int) -> Markup:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page's template, with the macro for tables at hand."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -191,7 +187,19 @@ def _template() -> jinja2.Template:
     )
     environment.filters["sentence"] = _sentence
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return environment.from_string(_asset("report.html"))
+    return environment.from_string(_asset("figures_table.html") + _asset(name))
+
+
+def assets(*scripts: str) -> dict[str, Any]:
+    """What every page's template puts in: the style, the scripts, their digest, and the colours of types."""
+    script = "\n".join(_asset(name) for name in scripts)
+    return {
+        "style": _asset("report.css"),
+        "script": script,
+        "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "colours": {**TYPE_COLOURS, **{f"phase:{phase}": colour for phase, colour in PHASE_COLOURS.items()}},
+        "other_colour": OTHER,
+    }
 
 
 def _asset(name: str) -> str:

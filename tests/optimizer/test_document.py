@@ -10,11 +10,15 @@ from typing import get_args
 import pytest
 
 from deepseek_prof.optimizer import passes
+from deepseek_prof.optimizer.measure import GOALS
 from deepseek_prof.optimizer.results import (
     BatchResult,
     BatchStatus,
     CandidateResult,
+    Check,
+    Comparison,
     Figures,
+    HandOver,
     Optimization,
     Status,
 )
@@ -28,11 +32,16 @@ def test_passes(name: str) -> None:
     assert f"`{name}`" in table
 
 
-@pytest.mark.parametrize("kind", [Optimization, CandidateResult, BatchResult, Figures])
+@pytest.mark.parametrize("kind", [Optimization, CandidateResult, BatchResult, Figures, Comparison, HandOver, Check])
 def test_keys(kind: type) -> None:
     json_section = DOCUMENT[DOCUMENT.index("## JSON") : DOCUMENT.index("## How the processes talk")]
     missing = [field.name for field in dataclasses.fields(kind) if f"`{field.name}`" not in json_section]
     assert not missing
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_goals(goal: str) -> None:
+    assert f"| `{goal}` |" in DOCUMENT
 
 
 def test_statuses() -> None:

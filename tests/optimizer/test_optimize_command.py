@@ -101,6 +101,21 @@ def test_a_factory_and_a_metric(tmp_path: Path) -> None:
     assert "by the metric" in row["reason"]
 
 
+def test_a_metric_that_is_no_number_is_no_proof(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def make():\n"
+        "    return torch.nn.Conv2d(3, 8, 3).eval(), torch.ones(1, 3, 8, 8)\n"
+        "def accuracy(model):\n"
+        "    return float('nan') if 'ChannelsLast' in type(model).__name__ else 1.0\n"
+    )
+    words = ["optimize", "--model", "mine:make", "--passes", "layout", "--metric", "mine:accuracy", "--format", "json"]
+    result = run_words(cli_command(*words), cwd=tmp_path)
+    (row,) = json.loads(result.stdout, parse_constant=pytest.fail)["candidates"]
+    assert (row["status"], row["loss"]) == ("inaccurate", None)
+    assert "nan" in row["reason"]
+
+
 def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)).eval()

@@ -54,7 +54,7 @@ def test_static_convolutions_and_products_in_int8() -> None:
     module = convolutional()
     applied = apply("quantize", Quantize(), captured(module, positional(torch.randn(8, 3, 32, 32))))
     assert applied.fired() == "3 of 3 products in int8 kernels"
-    assert applied.notes == ()
+    assert applied.kept_in_float == ()
     for _ in range(3):
         fresh = torch.randn(8, 3, 32, 32)
         assert LOSSY_DB < sqnr_db(module(fresh), applied.call(fresh)) < 80
@@ -74,7 +74,8 @@ def test_the_damaged_layer_goes_back_to_float_and_is_named() -> None:
     module = Damaged().eval()
     subject = captured(module, positional(torch.randn(32, 64)))
     applied = apply("quantize", Quantize(), subject)
-    assert applied.notes == ("kept in float: wide",)
+    assert applied.kept_in_float == ("wide",)
+    assert applied.config == Quantize(keep=("wide",))
     assert applied.fired() == "2 of 2 products in int8 kernels"
     fresh = torch.randn(32, 64)
     assert sqnr_db(module(fresh), applied.call(fresh)) > LOSSY_DB
@@ -87,7 +88,7 @@ def test_fails_where_no_layer_can_stay_in_int8() -> None:
 
 def test_layers_that_are_to_stay_in_float() -> None:
     applied = apply("quantize", Quantize(keep=("0", "2")), captured(perceptron(), positional(torch.randn(8, 64))))
-    assert applied.notes == ("kept in float: 0, 2",)
+    assert applied.kept_in_float == ("0", "2")
     assert applied.fired() == "1 of 1 products in int8 kernels"
 
 
@@ -144,7 +145,7 @@ def test_predicts_a_gain_from_the_products() -> None:
 def test_the_code_gives_what_the_pass_gives(kind: str) -> None:
     example = (torch.randn(8, 64),)
     module = perceptron()
-    names = {"torch": torch, "model": perceptron(), "example": example}
+    names = {"torch": torch, "model": perceptron(), "calls": [(example, {})]}
     names["model"].load_state_dict(module.state_dict())  # type: ignore[attr-defined]
     applied = apply("quantize", Quantize(kind), captured(module, positional(*example)))
     expected = applied.call(*example)

@@ -109,6 +109,50 @@ def test_what_the_budget_has_no_time_for_is_not_begun(monkeypatch: pytest.Monkey
     assert search.winner() is not None
 
 
+def test_a_first_measurement_leaves_time_for_the_second() -> None:
+    allowed_s: list[float] = []
+
+    class Recorded(Scripted):
+        def measure(
+            self, row: CandidateResult, rounds: int, left_s: float, *, explain: bool = False
+        ) -> CandidateResult:
+            allowed_s.append(left_s)
+            return super().measure(row, rounds, left_s, explain=explain)
+
+    searched(Recorded({("fold",): [1.0]}), ("fold",), budget_s=300.0)
+    assert allowed_s == [pytest.approx(100.0, abs=1)]
+
+
+def test_a_candidate_that_was_cut_off_leaves_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    class CutOff(Scripted):
+        def measure(
+            self, row: CandidateResult, rounds: int, left_s: float, *, explain: bool = False
+        ) -> CandidateResult:
+            nonlocal now_s
+            if row.passes == ("layout",):
+                now_s += left_s
+                return replace(row, status="failed", reason="no answer")
+            now_s += 5
+            return super().measure(row, rounds, left_s, explain=explain)
+
+    monkeypatch.setattr("deepseek_prof.optimizer.search.time.monotonic", lambda: now_s)
+    search = searched(CutOff({("fold",): [1.5]}), budget_s=60.0)
+    winner = search.winner()
+    assert winner is not None
+    assert winner.passes == ("fold",)
+    assert now_s <= 60
+
+
+def test_passes_that_compile_or_lower_precision_themselves_are_not_combined_with_others_that_do() -> None:
+    scripted = Scripted({(name,): [1.5] for name in ("quantize", "fuse", "amp", "layout")})
+    searched(scripted, ("quantize", "fuse", "amp", "layout"))
+    tried = {passes for passes, _ in scripted.measured if len(passes) > 1}
+    assert tried
+    assert not any({"quantize", other} <= set(each) for each in tried for other in ("fuse", "amp"))
+
+
 def test_a_budget_of_nothing_tries_nothing() -> None:
     search = searched(Scripted({("fold",): [1.5]}), budget_s=0.0)
     assert search.ended_by == "budget"

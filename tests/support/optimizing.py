@@ -14,6 +14,7 @@ from torch import nn
 from deepseek_prof.optimizer.numerics import compare
 from deepseek_prof.optimizer.passes import handler
 from deepseek_prof.optimizer.protocol import Applied, Call, Captured
+from deepseek_prof.optimizer.values import tensors
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def apply(name: str, config: Any, subject: Captured) -> Applied:
 
 def sqnr_db(eager: Any, candidate: Any) -> float:
     """Signal to noise ratio in dB of the candidate's outputs against eager's: +inf where they are equal."""
-    found = compare([eager], [candidate], None, "").sqnr_db
+    found = compare([dict(tensors(eager))], [dict(tensors(candidate))], None, "").sqnr_db
     return math.inf if found is None else found
 
 

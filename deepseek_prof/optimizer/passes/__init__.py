@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
@@ -18,6 +19,8 @@ _HOMES: dict[str, tuple[str, str, str]] = {
     "amp": ("amp", "Amp", "AmpHandler"),
     "fuse": ("fuse", "Fuse", "FuseHandler"),
 }
+_EXCLUSIVE = ({"quantize", "fuse"}, {"quantize", "amp"})
+"""Pairs that are never combined: ``quantize`` compiles what it makes, with products of a type of its own."""
 ALIASES = {"compile": "fuse", "channels_last": "layout", "sdpa": "attention"}
 
 
@@ -34,6 +37,11 @@ def resolve(name: str) -> str:
     return found
 
 
+def combine(names: Collection[str]) -> bool:
+    """Whether passes of these names can be applied together."""
+    return len(set(names)) == len(names) and not any(pair <= set(names) for pair in _EXCLUSIVE)
+
+
 def handler(name: str) -> Handler[Any]:
     """The handler of the pass of that name."""
     module, _, kind = _HOMES[resolve(name)]
@@ -45,6 +53,12 @@ def config_from(name: str, options: dict[str, Any]) -> Any:
     """The config of a pass from plain values, as they went through JSON."""
     module, kind, _ = _HOMES[resolve(name)]
     return getattr(import_module(f"{__name__}.{module}"), kind)(**options)
+
+
+def chosen(wanted: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Handler[Any], Any]]:
+    """Handlers and configs of passes by name and options, in the order in which they are applied."""
+    found = [(handler(name), config_from(name, options)) for name, options in wanted]
+    return sorted(found, key=lambda each: each[0].order)
 
 
 def defaults_of(name: str) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class AmpHandler:
         device = captured.device
 
         class Autocast(torch.nn.Module):
+            _deepseek_prof_wraps = "inner"
+
             def __init__(self) -> None:
                 super().__init__()
                 self.inner = module
@@ -79,12 +81,12 @@ class AmpHandler:
     def code(self, config: Amp) -> str:
         """A forward under autocast."""
         return (
-            "_forward = model.forward\n"
-            "_device = next(model.parameters()).device.type\n\n\n"
-            "def _autocast_forward(*args, **kwargs):\n"
-            f"    with torch.autocast(_device, torch.{config.dtype}):\n"
-            "        return _forward(*args, **kwargs)\n\n\n"
-            "model.forward = _autocast_forward"
+            "wide_forward = model.forward\n"
+            "device = next(model.parameters()).device.type\n\n\n"
+            "def forward_in_autocast(*args, **kwargs):\n"
+            f"    with torch.autocast(device, torch.{config.dtype}):\n"
+            "        return wide_forward(*args, **kwargs)\n\n\n"
+            "model.forward = forward_in_autocast"
         )
 
 

@@ -70,7 +70,7 @@ class FuseHandler:
             parts = [f"{counts['graphs']} graphs", f"{counts['kernels']} kernels"]
             return ", ".join([*parts, f"{packed} packed weights"] if config.freezing else parts)
 
-        return Applied(compiled, fired)
+        return Applied(compiled, fired, compiles=(module,))
 
     def code(self, config: Fuse) -> str:
         """The global switch, for the option of ``torch.compile`` has no effect."""

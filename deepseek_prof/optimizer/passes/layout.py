@@ -53,6 +53,8 @@ class LayoutHandler:
             return value
 
         class ChannelsLast(torch.nn.Module):
+            _deepseek_prof_wraps = "inner"
+
             def __init__(self, inner: Callee) -> None:
                 super().__init__()
                 self.inner = inner
@@ -69,8 +71,18 @@ class LayoutHandler:
         return Applied(ChannelsLast(callee), fired)
 
     def code(self, config: Layout) -> str:
-        """The two statements that the PyTorch manual gives for this."""
-        return "model = model.to(memory_format=torch.channels_last)  # and give it x.contiguous(memory_format=…)"
+        """Convert the weights, and inputs of four dimensions in front of forward."""
+        return (
+            "model = model.to(memory_format=torch.channels_last)\n"
+            "planar_forward = model.forward\n\n\n"
+            "def moved(value):\n"
+            "    is_image = isinstance(value, torch.Tensor) and value.dim() == 4\n"
+            "    return value.contiguous(memory_format=torch.channels_last) if is_image else value\n\n\n"
+            "def forward_in_channels_last(*args, **kwargs):\n"
+            "    kwargs = {name: moved(value) for name, value in kwargs.items()}\n"
+            "    return planar_forward(*map(moved, args), **kwargs)\n\n\n"
+            "model.forward = forward_in_channels_last"
+        )
 
 
 def _is_moved(convolution: Any) -> bool:

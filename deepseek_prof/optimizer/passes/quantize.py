@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_SIGNATURES = 4
 """Every signature has a graph of its own, with weights of its own."""
+_CHECKED = 3
+"""Calls of each signature that decide on layers in float: what int8 computes is slow before it is compiled."""
 SAVED = {"static": {"conv": 0.83, "matmul": 0.85}, "dynamic": {"matmul": 0.83}, "weight_only": {"matmul": 0.3}}
 """Part of these operators' time that int8 saved, compiled, on a CPU with AVX512-VNNI (ResNet-50, BERT-base)."""
 
@@ -80,7 +82,7 @@ class QuantizeHandler:
         since = counted()
         if config.kind == "weight_only":
             return _weight_only(config, module, since)
-        graphs, kept = _within_limit(config, module, pt2e.by_signature(captured.calls))
+        graphs, kept = _within_limit(config, module, pt2e.by_signature(captured.all_calls))
         expected = sum(pt2e.quantized_products(graph) for graph in graphs.values())
 
         def fired() -> str | None:
@@ -88,22 +90,31 @@ class QuantizeHandler:
             found = sum(counts.get(f"q{kind}_weight_prepack_matcher_count", 0) for kind in ("conv", "linear"))
             return f"{found} of {expected} products in int8 kernels" if found else None
 
-        return Applied(_by_signature(graphs, module), fired, _notes(kept))
+        return Applied(
+            _by_signature(graphs, module),
+            fired,
+            kept_in_float=kept,
+            compiles=tuple(graphs.values()),
+            config=replace(config, keep=kept),
+        )
 
     def code(self, config: Quantize) -> str:
-        """The same steps with torchao, for one example input in ``example``."""
+        """The same steps with torchao; ``calls`` are pairs of arguments and keyword arguments."""
         if config.kind == "weight_only":
+            keep = f", lambda layer, name: isinstance(layer, torch.nn.Linear) and name not in {list(config.keep)}"
             return (
                 "import torch._inductor.config\n"
                 "from torchao.quantization import Int8WeightOnlyConfig, quantize_\n\n"
                 "torch._inductor.config.freezing = True\n"
-                "quantize_(model, Int8WeightOnlyConfig())\n"
+                f"quantize_(model, Int8WeightOnlyConfig(){keep if config.keep else ''})\n"
                 "model = torch.compile(model)"
             )
         return _PT2E_CODE.format(dynamic=config.kind == "dynamic", keep=list(config.keep))
 
 
 _PT2E_CODE = """\
+import copy
+
 import torch._inductor.config
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
@@ -112,13 +123,44 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 )
 
 torch._inductor.config.freezing = True
-_quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config(is_dynamic={dynamic}))
-for _name in {keep}:  # kept in float
-    _quantizer.set_module_name_qconfig(_name, None)
-# example: a tuple of the model's inputs; call `prepared` with more of them for better ranges
-_prepared = prepare_pt2e(torch.export.export(model, example).module(), _quantizer)
-_prepared(*example)
-model = torch.compile(convert_pt2e(_prepared))"""
+kept_in_float = {keep}
+
+
+def signature(value):
+    # Each kind of inputs has a graph of its own: types and shapes of tensors, and plain values.
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.shape
+    if isinstance(value, dict):
+        return tuple((name, signature(each)) for name, each in value.items())
+    return tuple(map(signature, value)) if isinstance(value, (tuple, list)) else repr(value)
+
+
+in_float = model
+inputs = {{}}
+for args, kwargs in calls:
+    inputs.setdefault(signature((args, kwargs)), []).append((args, kwargs))
+graphs = {{}}
+for kind, same in inputs.items():
+    recipe = get_default_x86_inductor_quantization_config(
+        is_dynamic={dynamic}, reduce_range=not torch.cpu._is_vnni_supported()
+    )
+    quantizer = X86InductorQuantizer().set_global(recipe)
+    for name in kept_in_float:
+        quantizer.set_module_name_qconfig(name, None)
+    args, kwargs = copy.deepcopy(same[0])
+    prepared = prepare_pt2e(torch.export.export(model, args, kwargs, strict=False).module(), quantizer)
+    for args, kwargs in copy.deepcopy(same):  # sees the ranges of activations
+        prepared(*args, **kwargs)
+    graphs[kind] = torch.compile(convert_pt2e(prepared))
+
+
+class Quantized(torch.nn.Module):
+    # Inputs of any other kind run in float.
+    def forward(self, *args, **kwargs):
+        return graphs.get(signature((args, kwargs)), in_float)(*args, **kwargs)
+
+
+model = Quantized()"""
 
 
 def _within_limit(
@@ -127,8 +169,8 @@ def _within_limit(
     """The converted graphs with as few layers in float as the gate allows, and the names of those layers."""
     from deepseek_prof.optimizer import numerics, pt2e, sensitivity
 
-    calls = [each for group in groups.values() for each in group]
-    reference = [sensitivity.outputs(module, each) for each in calls]
+    checked = [(key, each) for key, group in groups.items() for each in group[:_CHECKED]]
+    reference = [sensitivity.outputs(module, each) for _, each in checked]
     exported = pt2e.exported(module, groups)
     order: list[str] = []
     made: dict[int, dict[str, torch.fx.GraphModule]] = {}
@@ -142,7 +184,7 @@ def _within_limit(
             )
             for key, graph in exported.items()
         }
-        found = [sensitivity.outputs(made[count][key], each) for key, group in groups.items() for each in group]
+        found = [sensitivity.outputs(made[count][key], each) for key, each in checked]
         difference = numerics.compare(reference, found, None, "not asked for")
         # The largest entry of a few rows flips by chance, whichever layers are in float.
         return difference.sqnr_db is None or difference.sqnr_db >= config.min_sqnr_db
@@ -166,6 +208,8 @@ def _by_signature(graphs: Mapping[str, torch.fx.GraphModule], module: torch.nn.M
         return made
 
     class BySignature(torch.nn.Module):
+        _deepseek_prof_wraps = "in_float"
+
         def __init__(self) -> None:
             super().__init__()
             self.graphs = torch.nn.ModuleList()
@@ -197,8 +241,4 @@ def _weight_only(config: Quantize, module: torch.nn.Module, since: Callable[[], 
         layers = sum(isinstance(each, TorchAOBaseTensor) for each in module.parameters())
         return f"{layers} weights in int8, {since()['graphs']} graphs" if layers and since()["graphs"] else None
 
-    return Applied(compiled, fired, _notes(config.keep))
-
-
-def _notes(kept: Sequence[str]) -> tuple[str, ...]:
-    return (f"kept in float: {', '.join(kept)}",) if kept else ()
+    return Applied(compiled, fired, kept_in_float=config.keep, compiles=(module,))

@@ -96,6 +96,26 @@ class Unexportable(Convolutions):
         return super().forward(x)
 
 
+class ReturnsNothing(Convolutions):
+    def forward(self, x):
+        self.seen = super().forward(x)
+
+
+class Drifts(Convolutions):
+    """Keeps a state that changes what it returns."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * self.calls
+
+
+class LabelsOnly(Convolutions):
+    def forward(self, x):
+        return super().forward(x).argsort(descending=is_moved(x))
+
+
 def main(name):
     model = globals()[name]().eval()
     with torch.no_grad():
