@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.recording import record, write_program
-
 PROGRAM = """
     import torch
     class Slow(torch.nn.Module):
@@ -28,5 +26,7 @@ PROGRAM = """
 @pytest.fixture(scope="session")
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a program of which one function, ``Slow.spin``, takes nearly all time."""
+    from tests.support.recording import record, write_program  # late: its asserts are to be rewritten first
+
     folder = tmp_path_factory.mktemp("sampled")
     return record([str(write_program(folder, PROGRAM))], folder, "--python-stacks")
