@@ -67,6 +67,8 @@ class RunApp(OutwardApp):
         self.set_interval(REFRESH_S, self._follow)
 
     async def _follow(self) -> None:
+        if not self.is_running:
+            return  # the app is being left: its widgets go while the timer still ticks
         if self.session is None or not self.session.in_progress or self._reopening:
             return
         pane = self.pane
@@ -87,7 +89,7 @@ class RunApp(OutwardApp):
         finally:
             self._reopening = False
             self._reopened_s = time.monotonic()
-        if changed:
+        if changed and self.is_running:
             self.selection = self.session.select(self.selection.query)
             self.query_one(Head).show(self.session)
             self.show_selection()

@@ -61,7 +61,7 @@ class Layers(SortedPane[tuple[LayerNode, ...]]):
 
     def compose(self) -> ComposeResult:
         """The table."""
-        yield PagedTable(_COLUMNS, empty="This run has no layers: no nn.Module was called.")
+        yield PagedTable(_COLUMNS)
 
     def read(self, run: Run, selection: Selection) -> tuple[LayerNode, ...]:
         """All layers."""
@@ -77,6 +77,7 @@ class Layers(SortedPane[tuple[LayerNode, ...]]):
             *([_MEMORY] if any(node.size_bytes for node in found) else []),
         ]
         self.table.columns = (*_COLUMNS, *extra)
+        self.table.empty = self.nothing(selection, "This run has no layers: no nn.Module was called.")
         self.fill()
 
     def command(self, selection: Selection) -> tuple[str, ...]:

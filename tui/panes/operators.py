@@ -76,6 +76,7 @@ class Operators(SortedPane[TopTable]):
     def draw(self, found: TopTable, selection: Selection) -> None:
         """Sorted as chosen."""
         self._rows = found.rows
+        self.table.empty = self.nothing(selection, "Nothing selected.")
         self.spreads = {}
         self.fill()
         if self._later is not None:
