@@ -18,9 +18,9 @@ from deepseek_prof.tui.outward import OutwardApp
 if TYPE_CHECKING:
     from deepseek_prof.recording.live_program import LiveProgram
 
-REFRESH_S = 0.25
-"""How often a run in progress is read anew."""
-REST_PER_COST = 1
+REFRESH_S = 0.1
+"""How often is asked whether a run in progress is to be read anew: the coarser, the older what is shown."""
+REST_PER_COST = 0.5
 """At least so many times what reading it anew has taken, nothing is read."""
 
 
