@@ -49,7 +49,7 @@ def capture_logging(emit: Emit) -> Callable[[], None]:
         except BaseException as error:
             leave_out_wrapper(error)
             raise
-        if kept and self.name not in _LEFT_OUT:
+        if kept and self.name not in _LEFT_OUT and not _goes_nowhere(self):
             note(kept if isinstance(kept, logging.LogRecord) else record)
         return kept
 
@@ -64,6 +64,15 @@ def capture_logging(emit: Emit) -> Callable[[], None]:
             del home.filter
 
     return undo
+
+
+def _goes_nowhere(logger: logging.Logger) -> bool:
+    """Whether the program throws away what this logger is told, as torchrun does with events of its own."""
+    return (
+        not logger.propagate
+        and bool(logger.handlers)
+        and all(isinstance(each, logging.NullHandler) for each in logger.handlers)
+    )
 
 
 def log_fields(record: logging.LogRecord) -> dict[str, Any]:

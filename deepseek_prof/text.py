@@ -43,6 +43,11 @@ def count(number: float) -> str:
     return f"{number:.1f}" if number >= 10 else f"{number:.2g}"
 
 
+def counted(number: float, noun: str) -> str:
+    """A count with what is counted: ``1 span``, ``1,425 spans``."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def clean(name: str, limit: int = _NAME_LIMIT) -> str:
     """A name from a program, on one line: control characters made visible, long ones shortened in the middle."""
     if len(name) > limit:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sampled import sampled  # noqa: F401  # a fixture of tests in several folders
+
 # Folders at the top of the tree that are packages of `deepseek_prof`: imported bare, they would be second copies.
 MAPPED_FOLDERS = ("collectors", "exporters", "tui")
 

@@ -1,29 +1,7 @@
-"""The app: one selection, one filter bar, numbered panes that all obey it.
-
-To add a pane, write one file in ``tui/panes/``:
-
-1. Subclass :class:`deepseek_prof.tui.pane.Pane`; set ``name_of`` (``"flame"``) and ``title`` (``"Flame"``).
-2. ``compose`` yields its widgets, as in any Textual widget.
-3. ``read(run, selection)`` runs in a thread and returns the figures: it calls functions of ``analysis`` with
-   ``selection.condition`` (for spans; None is everything) or ``selection.events`` (for log records), and touches no
-   widget. It is interrupted when the selection changes, so it needs no care for stale answers.
-4. ``draw(found, selection)`` runs in the app's thread and puts the figures into the widgets.
-5. ``command(selection)`` gives the command line that says the same; ``y`` copies it.
-6. Name the class in ``PANES`` of ``tui/panes/__init__.py``: its place there is its number key.
-
-A pane asks for more with ``await self.session.ask(question)`` in a worker; with ``later=True`` where nobody waits. It
-changes the filter with ``self.post_message(self.Filter(query))``, and leads to another pane with
-``self.app.open_pane("timeline")``. Bindings of the pane appear in the footer, in the help (``?``) and must stand in the
-table of docs/tui.md. Styles go to ``tui/styles/<pane>.tcss`` or the class's ``DEFAULT_CSS``. Names from programs are
-data: ``deepseek_prof.text.clean`` and ``rich.text.Text``, never markup. ``type_colour`` of ``tui/palette.py`` has the
-colour of an operator type. A pane that another one leads to with more than a query has a method of its own, as
-``show_call`` of the timeline; :meth:`ProfilerApp.open_pane` returns the pane for that.
-"""
+"""The app: one selection, one filter bar, numbered panes that all obey it."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,18 +18,17 @@ from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.query import known_values
 from deepseek_prof.text import clean
 from deepseek_prof.tui.commands import commands
-from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.facet_panel import FacetPanel
 from deepseek_prof.tui.filter_bar import FilterBar
 from deepseek_prof.tui.head import Head, Problem
 from deepseek_prof.tui.history import History
-from deepseek_prof.tui.live import LeaveScreen, Leaving, LiveWatch
 from deepseek_prof.tui.outward import OutwardApp
 from deepseek_prof.tui.palette import DARK, LIGHT, THEMES
 from deepseek_prof.tui.pane import Pane
 from deepseek_prof.tui.panes import PANES
 from deepseek_prof.tui.panes.output import Output
 from deepseek_prof.tui.panes.timeline import Timeline
+from deepseek_prof.tui.run_app import RunApp
 from deepseek_prof.tui.screens.help import HelpScreen, sections
 from deepseek_prof.tui.side_bar import SideBar
 from deepseek_prof.tui.widgets.tab_bar import TabBar
@@ -61,13 +38,9 @@ if TYPE_CHECKING:
 
 _LEAST = (60, 16)
 _STYLES = sorted((Path(__file__).parent / "styles").glob("*.tcss"))
-REFRESH_S = 0.25
-"""How often a run in progress is read anew."""
-REST_PER_COST = 1
-"""At least so many times what reading it anew has taken, nothing is read."""
 
 
-class ProfilerApp(OutwardApp):
+class ProfilerApp(RunApp):
     """The run in the terminal. Its result is an exit status."""
 
     TITLE = "deepseek-prof"
@@ -99,16 +72,9 @@ class ProfilerApp(OutwardApp):
     ) -> None:
         """``formats`` gives those of ``deepseek-prof export``, with what reads each and the suffix of its files;
         ``history`` is the file of queries, ``program`` the one that we record."""
-        super().__init__()
-        self.program = program
-        """The program that we record, with ``run --live``."""
-        self.path = path
-        self.session: RunSession | None = None
-        self.selection = Selection(query)
+        super().__init__(path, query, program)
         self.formats = formats
         self._earlier: list[str] = []
-        self._reopening = False
-        self._reopened_s = 0.0
         self.history = History(history)
         for theme in THEMES:
             self.register_theme(theme)
@@ -132,25 +98,14 @@ class ProfilerApp(OutwardApp):
         """What the palette offers."""
         yield from commands(self, [*ProfilerApp.BINDINGS, *OutwardApp.BINDINGS])
 
-    def on_mount(self) -> None:
-        """Open the run beside the first drawing."""
-        self.run_worker(self._open(), exclusive=True, group="open")
-        if self.program is not None:
-            self.mount(LiveWatch(self.program))
-
-    async def _open(self) -> None:
-        try:
-            self.session = await asyncio.to_thread(RunSession, self.path, self.program)
-            self.selection = self.session.select(self.selection.query)
-        except DeepseekProfError as error:
-            self.show_problem(error)
-            return
+    def run_opened(self) -> None:
+        """Fill the head and the filter bar, and open the first pane."""
+        assert self.session is not None
         self.query_one(FilterBar).set_query(self.selection.query)
         for notice in (*self.session.notices, *([self.history.problem] if self.history.problem else [])):
             self.notify(clean(notice, 400), markup=False)
         self.query_one(Head).show(self.session)
         self.open_pane(PANES[0].name_of if self.program is None else Output.name_of)
-        self.set_interval(REFRESH_S, self._follow)
         self.run_worker(self._learn(), group="learn")
 
     async def _learn(self) -> None:
@@ -203,43 +158,13 @@ class ProfilerApp(OutwardApp):
         if query != self.selection.query:
             self._earlier.append(self.selection.query)
         self.selection = self.session.select(query)
-        self._show_selection()
+        self.show_selection()
 
-    def _show_selection(self) -> None:
-        assert self.session is not None
+    def show_selection(self) -> None:
+        """Have the pane that is seen show the selection, in place of what was wrong."""
         self.query_one(Problem).clear()
         if self.pane is not None:
             self.pane.show(self.selection)
-
-    def show_problem(self, error: DeepseekProfError) -> None:
-        """Say what is wrong with the run, in place of the panes."""
-        self.query_one(Problem).show(error)
-
-    async def _follow(self) -> None:
-        if self.session is None or not self.session.in_progress or self._reopening:
-            return
-        pane = self.pane
-        if pane is not None and pane.drawn is not pane.selection:
-            return  # a slow question would never be answered
-        # What is large is read less often: the machine is the program's.
-        if time.monotonic() - self._reopened_s >= REST_PER_COST * self.session.refresh_cost_s:
-            await self._reopen()
-
-    async def _reopen(self) -> None:
-        assert self.session is not None
-        self._reopening = True
-        try:
-            changed = await self.session.refresh()
-        except DeepseekProfError as error:
-            self.show_problem(error)
-            return
-        finally:
-            self._reopening = False
-            self._reopened_s = time.monotonic()
-        if changed:
-            self.query_one(Head).show(self.session)
-            self.selection = self.session.select(self.selection.query)
-            self._show_selection()
 
     @on(FilterBar.Queried)
     def _queried(self, event: FilterBar.Queried) -> None:
@@ -335,44 +260,11 @@ class ProfilerApp(OutwardApp):
         """Colours of what is drawn already belong to the theme before."""
         if self.session is not None:
             self.selection = self.session.select(self.selection.query)
-            self._show_selection()
+            self.show_selection()
 
     def action_toggle_theme(self) -> None:
         """Dark or light."""
         self.theme = LIGHT if self.theme == DARK else DARK
-
-    async def action_reload(self) -> None:
-        """Read the run again."""
-        if self.session is None:
-            self.query_one(Problem).clear()
-            self.run_worker(self._open(), exclusive=True, group="open")
-        elif self.query_one(Problem).error is not None:
-            self.query_one(Problem).clear()
-            await self._reopen()
-            if self.query_one(Problem).error is None:
-                self._show_selection()
-        else:
-            await self._reopen()
-
-    async def action_quit(self) -> None:
-        """Leave; while the program of ``run --live`` runs, ask what becomes of it."""
-        self._ask_to_leave()
-
-    def action_help_quit(self) -> None:
-        """Ctrl-C, where no text is selected."""
-        self._ask_to_leave()
-
-    def _ask_to_leave(self) -> None:
-        if self.program is not None and self.program.running:
-            self.push_screen(LeaveScreen(self.program.name), self._leave)
-        else:
-            self.exit(0)
-
-    def _leave(self, how: Leaving | None) -> None:
-        if how == "interrupt" and self.program is not None:
-            self.program.terminal.interrupt()
-        if how is not None:
-            self.exit(0)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While keys go to the program, none of them is ours; and a slash may be part of what is typed."""
@@ -382,14 +274,3 @@ class ProfilerApp(OutwardApp):
             return True
         pane = self.pane
         return not (isinstance(pane, Output) and pane.typing)
-
-    @on(LiveWatch.Completed)
-    async def _completed(self) -> None:
-        if self.session is not None:
-            await self._reopen()
-
-    def on_unmount(self) -> None:
-        """End the threads, and what we started."""
-        self.end_children()
-        if self.session is not None:
-            self.session.close()

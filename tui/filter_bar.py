@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 
 from deepseek_prof.errors import QueryError
 from deepseek_prof.query import Completion, complete
-from deepseek_prof.text import clean, count
+from deepseek_prof.text import clean, count, counted
 from deepseek_prof.tui.history import History
 
 DEBOUNCE_S = 0.05
@@ -135,7 +135,7 @@ class FilterBar(Vertical):
         if spans is None:
             text = "…"
         else:
-            text = f"{count(spans)} span{'s' * (spans != 1)}"
+            text = counted(spans, "span")
             if events:
                 text += f" · {count(events)} event{'s' * (events != 1)}"
         self.query_one(".count", Static).update(Text(text), layout=False)

@@ -81,6 +81,11 @@ class Pane(Vertical, Generic[T]):
         """The words of the command line that says the same, without the run and the query, which the app adds."""
         return ("report",)
 
+    def nothing(self, selection: Selection, otherwise: str) -> str:
+        """What stands where ``selection`` has nothing: ``otherwise``, but that the recording has only begun."""
+        begun = self.session.in_progress and not selection.query
+        return "Nothing has been recorded yet: this fills as the program runs." if begun else otherwise
+
     def show(self, selection: Selection) -> None:
         """Read and draw ``selection``; what was being read for another one is dropped."""
         self.selection = selection

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
+Draw: TypeAlias = npt.NDArray[Any]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -89,34 +90,31 @@ def _typical(sample: Matrix, statistic: str) -> Matrix:
     return found
 
 
-def _draw(steps: int, statistic: str, generator: np.random.Generator) -> Matrix:
-    """Weights of the steps in every resample; for medians, of the steps in ascending order of the entry's value.
+def _draw(steps: int, statistic: str, generator: np.random.Generator) -> Draw:
+    """The resamples, which serve all entries: of shape (resamples, steps), how often each step is in one, as float32.
 
-    The median of a resample is an order statistic of the sample, and which one does not depend on the values: so one
-    draw serves all entries.
+    For medians of shape (resamples, 2), the ranks of the two middle steps: the median of a resample is an order
+    statistic of the sample, and which one does not depend on the values.
     """
     if statistic == "mean":
-        weights = np.empty((RESAMPLES, steps))
-        for row in weights:  # for thousands of steps several times faster than Generator.multinomial
+        counts = np.empty((RESAMPLES, steps), dtype=np.float32)
+        for row in counts:  # for thousands of steps several times faster than Generator.multinomial
             row[:] = np.bincount(generator.integers(0, steps, steps), minlength=steps)
-        weights /= steps
-        return weights
-    ranks = np.sort(generator.integers(0, steps, size=(RESAMPLES, steps)), axis=1)
-    middles = np.zeros((RESAMPLES, 2), dtype=np.float64)
-    middles[:, 0] = ranks[:, (steps - 1) // 2]
-    middles[:, 1] = ranks[:, steps // 2]
-    return middles
+        return counts
+    middles = [(steps - 1) // 2, steps // 2]
+    ranks = generator.integers(0, steps, size=(RESAMPLES, steps))
+    ranks.partition(middles, axis=1)
+    return ranks[:, middles]
 
 
-def _deviations(sample: Matrix, draw: Matrix, center: Matrix, statistic: str) -> Matrix:
+def _deviations(sample: Matrix, draw: Draw, center: Matrix, statistic: str) -> Matrix:
     """Resampled statistics less the sample's own, widened, of shape (resamples, entries)."""
     if statistic == "mean":
-        found: Matrix = draw @ sample
+        # Of deviations half the precision is enough, which takes half the time and memory: six digits of the interval.
+        found: Matrix = (draw @ (sample - center).astype(np.float32)).astype(np.float64) / len(sample)
     else:
         ascending = np.sort(sample, axis=0)
-        middle = draw.astype(np.int64)
-        found = (ascending[middle[:, 0]] + ascending[middle[:, 1]]) / 2
-    found -= center
+        found = (ascending[draw[:, 0]] + ascending[draw[:, 1]]) / 2 - center
     found *= _widening(sample)
     return found
 

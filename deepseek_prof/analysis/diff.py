@@ -115,7 +115,10 @@ def compare_samples(
     compared = a.has_steps == b.has_steps
     names = list(dict.fromkeys((*a.entries, *b.entries)))
     in_a, in_b = set(a.entries), set(b.entries)
-    figures = _compare(_spread(a, names, a.ns), _spread(b, names, b.ns), statistic)
+    has_steps = bool(a.steps and b.steps)
+    # At once, because drawing the resamples costs most and serves any number of columns.
+    before, after = (_columns(each, names, with_step=has_steps) for each in (a, b))
+    figures = _compare(before, after, statistic)
     calls = _mean(_spread(a, names, a.calls)), _mean(_spread(b, names, b.calls))
     types = b.types | a.types
     rows = []
@@ -139,14 +142,12 @@ def compare_samples(
     rows.sort(key=lambda row: (-abs(row.delta_ns), row.name))
     established = [row for row in rows if row.verdict in ("slower", "faster", "added", "removed")]
     shown = established if changed_only else rows
-    whole = _compare(a.ns.sum(axis=1, keepdims=True), b.ns.sum(axis=1, keepdims=True), statistic)
     total_calls = float(_mean(a.calls).sum()), float(_mean(b.calls).sum())
     both = (a.steps, b.steps)
-    total = _row("total", "total", "", whole, 0, both, min_change, total_calls, (True, True), compared)
+    total = _row("total", "total", "", figures, len(names), both, min_change, total_calls, (True, True), compared)
     step = None
-    if a.steps and b.steps:
-        lengths = _compare(a.step_ns, b.step_ns, statistic)
-        step = _row("step", "step", "", lengths, 0, both, min_change, (None, None), (True, True), compared)
+    if has_steps:
+        step = _row("step", "step", "", figures, len(names) + 1, both, min_change, (None, None), (True, True), compared)
     return DiffTable(
         by=by,
         statistic=statistic,
@@ -177,6 +178,12 @@ def _compare(before: Matrix, after: Matrix, statistic: str) -> _Figures:
         return _Figures(_mean(before), _mean(after), unknown, unknown)
     found = differences(before, after, statistic)
     return _Figures(found.before, found.after, found.low, found.high)
+
+
+def _columns(samples: StepSamples, names: Sequence[str], *, with_step: bool) -> Matrix:
+    """The time of every entry of ``names``, then of all together, then the length of the step."""
+    entries, total = _spread(samples, names, samples.ns), samples.ns.sum(axis=1, keepdims=True)
+    return np.hstack((entries, total, samples.step_ns) if with_step else (entries, total))
 
 
 def _mean(values: Matrix) -> Matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepseek_prof.analysis.results import Summary
-from deepseek_prof.text import clean, count, duration, percent, size
+from deepseek_prof.text import clean, count, counted, duration, percent, size
 from deepseek_prof.trace.run import Run
 
 PHASE_LABELS = {
@@ -100,7 +100,7 @@ def notes(run: Run, summary: Summary) -> tuple[tuple[str, str], ...]:
 
 
 def _steps(number: int) -> str:
-    return "1 step" if number == 1 else f"{number:,} steps"
+    return counted(number, "step")
 
 
 def _data_wait(summary: Summary) -> str:
@@ -127,11 +127,11 @@ def _threads(run: Run, summary: Summary) -> str:
     for thread in summary.threads[:_MAX_THREADS]:
         rank = f"rank {thread.rank} " if summary.ranks > 1 else ""
         main = " (drives the steps)" if thread.drives_steps and summary.steps else ""
-        parts.append(f"{rank}thread {thread.tid}{main}: {duration(thread.self_ns)} in {count(thread.count)} spans")
+        parts.append(f"{rank}thread {thread.tid}{main}: {duration(thread.self_ns)} in {counted(thread.count, 'span')}")
     more = len(summary.threads) - _MAX_THREADS
     text = "; ".join(parts) + (f"; {more} more" if more > 0 else "")
     intra = _intra_op_threads(run, summary.threads[0].pid)
-    return text + (f"\n{intra} intra-op thread{'s' if intra != 1 else ''} for the kernels" if intra else "")
+    return text + (f"\n{counted(intra, 'intra-op thread')} for the kernels" if intra else "")
 
 
 def _intra_op_threads(run: Run, pid: int) -> int | None:
@@ -155,7 +155,7 @@ def _overhead(summary: Summary) -> str:
 
 def _dropped(summary: Summary) -> str:
     return "\n".join(
-        f"{each.spans:,} spans of process {each.pid}: {clean(each.reason) or 'reason unknown'}"
+        f"{counted(each.spans, 'span')} of process {each.pid}: {clean(each.reason) or 'reason unknown'}"
         for each in summary.dropped
     )
 

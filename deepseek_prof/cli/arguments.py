@@ -35,9 +35,20 @@ def split_run_and_query(arguments: Sequence[str], run: str | None = None, query:
     rest = list(arguments)
     if run is None and rest and (looks_like_run(rest[0]) or _is_path(rest[0])):
         run = rest.pop(0)
-    if query is not None and rest:
-        raise UsageError(f"Give the query once: as --query or as an argument, not both ({' '.join(rest)!r}).")
-    return resolve_run(run), query if query is not None else " ".join(rest)
+    text = one_query(rest, query)
+    return resolve_run(run), text
+
+
+def one_query(words: Sequence[str], query: str | None) -> str:
+    """The query of a command, from its arguments or from ``--query``; '' where it is blank.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if query is not None and words:
+        raise UsageError(f"Give the query once: as --query or as an argument, not both ({' '.join(words)!r}).")
+    text = query if query is not None else " ".join(words)
+    return text if text.strip() else ""
 
 
 def _is_path(text: str) -> bool:

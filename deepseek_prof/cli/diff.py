@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepseek_prof.cli.arguments import compiled, open_run
+from deepseek_prof.cli.arguments import compiled, one_query, open_run
 from deepseek_prof.errors import UsageError
 from deepseek_prof.trace.catalog import resolve_run
 
@@ -78,9 +78,7 @@ def diff_command(
         raise UsageError("Give two runs, such as: deepseek-prof diff before after. deepseek-prof runs lists them.")
     first, second = (resolve_run(each) for each in arguments[:2])
     rest = arguments[2:]
-    if query is not None and rest:
-        raise UsageError(f"Give the query once: as --query or as an argument, not both ({' '.join(rest)!r}).")
-    query_text = query if query is not None else " ".join(rest)
+    query_text = one_query(rest, query)
     condition = compiled(query_text)
     with open_run(first) as before, open_run(second) as after:
         names = before.name, after.name
@@ -137,11 +135,11 @@ def _print_table(table: DiffTable, runs: tuple[str, str], query: str) -> None:
 
 
 def _title(table: DiffTable, runs: tuple[str, str]) -> str:
-    from deepseek_prof.text import clean, count
+    from deepseek_prof.text import clean, counted
 
     steps = (table.total.before_steps, table.total.after_steps)
     unit = f"{table.statistic} step" if any(steps) else "whole recording"
-    figures = " and ".join(f"{count(each)} steps" if each else "no steps" for each in steps)
+    figures = " and ".join(counted(each, "step") if each else "no steps" for each in steps)
     return f"{clean(runs[0])} → {clean(runs[1])} by {table.by}, {unit} ({figures})"
 
 
@@ -170,9 +168,11 @@ def _signed(ns: float) -> str:
 
 
 def _notes(table: DiffTable) -> list[str]:
+    from deepseek_prof.text import counted
+
     notes = [f"{len(table.rows):,} of {table.groups:,} entries · {table.changed:,} changed"]
     if table.step is not None:
-        notes[0] += f" · warm-up left out: {table.before_warmup} and {table.after_warmup} steps"
+        notes[0] += f" · warm-up left out: {table.before_warmup} and {counted(table.after_warmup, 'step')}"
     if table.judged:
         notes.append(
             f"Changed: the 95 % interval leaves out zero, and the change is at least {table.min_change * 100:g} %. Of "

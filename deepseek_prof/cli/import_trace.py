@@ -58,6 +58,7 @@ def _output(output: Path | None, first_trace: Path) -> Path:
 
 
 def _tell(result: ImportResult, narrator: Narrator) -> None:
+    from deepseek_prof.text import counted
     from deepseek_prof.trace.catalog import default_root
 
     for warning in result.warnings:
@@ -65,6 +66,6 @@ def _tell(result: ImportResult, narrator: Narrator) -> None:
     run_dir = result.run_dir
     short = run_dir.name if run_dir.resolve().parent == default_root().resolve() else str(run_dir)
     devices = f", {result.device_spans:,} of them on accelerators" if result.device_spans else ""
-    steps = f", in {result.steps:,} steps" if result.steps else ""
-    narrator.say(f"imported {result.spans:,} spans from {result.events:,} events{devices}{steps}")
+    steps = f", in {counted(result.steps, 'step')}" if result.steps else ""
+    narrator.say(f"imported {counted(result.spans, 'span')} from {counted(result.events, 'event')}{devices}{steps}")
     narrator.say(f"see where the time went: deepseek-prof report {short}")

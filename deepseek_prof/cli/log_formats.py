@@ -109,8 +109,8 @@ def logfmt_line(wanted: Sequence[str]) -> Line:
     return line
 
 
-def console_line(wanted: Sequence[str], *, colour: bool, ranks: bool) -> Line:
-    """Aligned columns for people: local time, type or level, place, what happened."""
+def console_line(wanted: Sequence[str], *, colour: bool, ranked: Callable[[LogRecord], bool]) -> Line:
+    """Aligned columns for people: local time, rank where ``ranked`` says so, type or level, place, what happened."""
 
     def paint(text: str, style: str | None) -> str:
         code = _STYLES.get(style or "") if colour else None
@@ -124,7 +124,7 @@ def console_line(wanted: Sequence[str], *, colour: bool, ranks: bool) -> Line:
         step = "" if record.step is None else f"step {record.step}"
         parts = [
             paint(_clock(record.ts_ns), "time"),
-            *([f"r{record.rank:<3}"] if ranks else []),
+            *([f"r{record.rank:<3}"] if ranked(record) else []),
             paint(f"{clean(label, 11):<11}", style),
             f"{step:<9}",
             f"{clean(record.phase or '', 9):<9}",

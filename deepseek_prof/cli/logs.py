@@ -12,7 +12,7 @@ from deepseek_prof.cli.arguments import QUERY_HELP, RUN_HELP, RUN_QUERY_HELP, op
 from deepseek_prof.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from deepseek_prof.analysis.logs import LogRecord, Selection
@@ -150,9 +150,22 @@ def _writer(output_format: LogFormat, wanted: Sequence[str], run: Run | None) ->
     if output_format is LogFormat.csv:
         print(log_formats.csv_header(wanted))
         return log_formats.csv_line(wanted)
-    ranks = run is None or len({process.get("rank") for process in run.processes}) > 1
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return log_formats.console_line(wanted, colour=colour, ranks=ranks)
+    return log_formats.console_line(wanted, colour=colour, ranked=_ranked(run))
+
+
+def _ranked(run: Run | None) -> Callable[[LogRecord], bool]:
+    """Whether a record tells its rank: where the run has several; while one is followed, from the second one on."""
+    if run is not None:
+        several = len({process.get("rank") for process in run.processes}) > 1
+        return lambda record: several
+    seen: set[int] = set()
+
+    def ranked(record: LogRecord) -> bool:
+        seen.add(record.rank)
+        return len(seen) > 1
+
+    return ranked
 
 
 def _explain(query_text: str) -> None:

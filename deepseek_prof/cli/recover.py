@@ -17,6 +17,7 @@ def recover_command(
     import sys
 
     from deepseek_prof.recording.recover import needs_recovery, recover
+    from deepseek_prof.text import counted
     from deepseek_prof.trace.catalog import resolve_run
     from deepseek_prof.trace.run_file import read_run_file
 
@@ -29,7 +30,7 @@ def recover_command(
     recover(path)
     spans = read_run_file(path).get("spans") or {}
     print(
-        f"deepseek-prof: recovered {path.name}: {spans.get('count', 0):,} spans. "
+        f"deepseek-prof: recovered {path.name}: {counted(spans.get('count', 0), 'span')}. "
         f"See them: deepseek-prof report {path.name}",
         file=sys.stderr,
     )

@@ -100,7 +100,7 @@ def run_command(
     narrator.say(f"recording into {_short(run_dir)}")
     run = run_live if live else supervise
     outcome = run(resolved, run_dir, settings, counter_collectors(), narrator, process_samplers(settings))
-    _tell(outcome, run_dir, resolved, narrator)
+    _tell(outcome, _short(run_dir, settings.name), resolved, narrator)
     if not outcome.processes and outcome.complete and settings.output is None and fully_repeated(run_dir):
         # An empty run would only hide the latest real one.
         shutil.rmtree(run_dir)
@@ -129,12 +129,14 @@ def _prepare_recorder(command: Command, recorder: str, narrator: Narrator) -> No
             raise
 
 
-def _tell(outcome: RunOutcome, run_dir: Path, command: Command, narrator: Narrator) -> None:
-    """The end of the recording, in two lines."""
+def _tell(outcome: RunOutcome, run: str, command: Command, narrator: Narrator) -> None:
+    """The end of the recording, in two lines; ``run`` is what reading commands find it by."""
+    from deepseek_prof.text import counted
+
     for warning in outcome.warnings:
         narrator.warn(warning)
     if not outcome.complete:
-        narrator.warn(f"the run is not complete. Once the cause is mended: deepseek-prof recover {_short(run_dir)}")
+        narrator.warn(f"the run is not complete. Once the cause is mended: deepseek-prof recover {run}")
         return
     if not outcome.processes:
         narrator.warn(
@@ -142,14 +144,19 @@ def _tell(outcome: RunOutcome, run_dir: Path, command: Command, narrator: Narrat
             "(or it ran as python -I or -E, which keeps the recorder out)."
         )
         return
-    steps = f" in {outcome.steps:,} steps" if outcome.steps else ""
+    steps = f" in {counted(outcome.steps, 'step')}" if outcome.steps else ""
     of = f" from {outcome.processes} processes" if outcome.processes > 1 else ""
-    narrator.say(f"recorded {outcome.spans:,} spans{steps}{of}")
-    narrator.say(f"see where the time went: deepseek-prof report {_short(run_dir)}")
+    narrator.say(f"recorded {counted(outcome.spans, 'span')}{steps}{of}")
+    narrator.say(f"see where the time went: deepseek-prof report {run}")
 
 
-def _short(run_dir: Path) -> str:
-    """The run's name where reading commands find it by name from here, else its path."""
-    from deepseek_prof.trace.catalog import default_root
+def _short(run_dir: Path, name: str | None = None) -> str:
+    """What reading commands find the run by from here, as a shell takes it: the name given to it, its folder's name, or
+    else its path."""
+    import shlex
 
-    return run_dir.name if run_dir.parent == default_root().resolve() else str(run_dir)
+    from deepseek_prof.trace.catalog import looks_like_run, resolve_run
+
+    names = [each for each in (name, run_dir.name) if each and not each.startswith("-") and looks_like_run(each)]
+    found = next((each for each in names if resolve_run(each).resolve() == run_dir.resolve()), str(run_dir))
+    return shlex.quote(found)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from deepseek_prof.trace.catalog import RunEntry
 
 
+INTERRUPTED = "interrupted"
+"""The status of a run whose recording was killed, until any command reads the run and so converts what is left."""
+
+
 class RunsFormat(str, Enum):
     """Values of ``--format``."""
 
@@ -26,6 +30,15 @@ def local_time(epoch_ns: int) -> str:
     if not epoch_ns:
         return ""
     return datetime.fromtimestamp(epoch_ns / 1e9, timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _as_it_is(entry: RunEntry) -> RunEntry:
+    """``interrupted`` in place of ``running`` where nobody records the run any more: its recording was killed."""
+    from dataclasses import replace
+
+    from deepseek_prof.recording.recover import needs_recovery
+
+    return replace(entry, status=INTERRUPTED) if entry.status == "running" and needs_recovery(entry.path) else entry
 
 
 def _status(entry: RunEntry) -> str:
@@ -46,7 +59,7 @@ def runs_command(
     from deepseek_prof.trace.catalog import default_root, list_runs
 
     folder = default_root() if root is None else root
-    entries = list_runs(folder)
+    entries = [_as_it_is(entry) for entry in list_runs(folder)]
     if output_format is RunsFormat.json:
         import json
         from dataclasses import asdict

@@ -105,7 +105,7 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
     from rich.text import Text
 
     from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table
-    from deepseek_prof.text import clean, count, duration, percent, shortened
+    from deepseek_prof.text import clean, count, counted, duration, percent, shortened
 
     console = OutputConsole()
     title = f"{clean(run_name)} by {table.by}, {table.sort} first" + (f", where {clean(query)}" if query else "")
@@ -146,8 +146,8 @@ def _print_table(table: TopTable, run_name: str, query: str) -> None:
     notes = [
         " · ".join(
             (
-                f"{len(table.rows):,} of {table.groups:,} rows",
-                f"{table.span_count:,} {'samples' if sampled else 'spans'}",
+                f"{len(table.rows):,} of {counted(table.groups, 'row')}",
+                counted(table.span_count, "sample" if sampled else "span"),
                 f"{duration(table.self_ns)} of {_time_of(table)} time",
                 *([f"{duration(table.device_ns)} of accelerators on what it started"] if with_device else []),
             )

@@ -11,10 +11,16 @@ from deepseek_prof.recording.event_files import RecordingEvents
 from deepseek_prof.recording.eviction import summed_spans
 from deepseek_prof.recording.live_process import LiveProcess
 from deepseek_prof.recording.part_files import PartFiles
+from deepseek_prof.text import counted
 from deepseek_prof.trace.run_file import read_run_file, update_run_file
 
 _SIZE_LIMIT_REASON = "size limit: only their sums by context are kept"
 _NOT_WRITTEN_REASON = "the recorder could not write them"
+
+
+def loss(pid: object, reason: object, spans: int) -> str:
+    """An entry of ``dropped`` in ``run.json``, told to the user."""
+    return f"{counted(spans, 'span')} of process {pid} {'is' if spans == 1 else 'are'} missing: {reason}"
 
 
 class RunRecord:
@@ -58,7 +64,7 @@ class RunRecord:
         """Notes that spans are lost, once a reason; ``spans`` is at most how many."""
         if any(entry["pid"] == pid and entry["reason"] == reason for entry in self._dropped):
             return
-        message = f"{spans:,} spans of process {pid} are missing: {reason}"
+        message = loss(pid, reason, spans)
         self._events.emit("warning", "spans_dropped", {"message": message, "pid": pid, "spans": spans})
         self._dropped.append({"pid": pid, "reason": reason, "spans": spans})
         self._save()

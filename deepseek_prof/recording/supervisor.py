@@ -124,11 +124,10 @@ def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
 
 def _losses(content: dict[str, Any]) -> list[str]:
     """A line for each entry of ``dropped`` in ``run.json``."""
+    from deepseek_prof.recording.run_record import loss  # with pyarrow, which the program's start need not wait for
+
     entries = [each for each in content.get("dropped") or [] if isinstance(each, dict)]
-    return [
-        f"{int(each.get('spans') or 0):,} spans of process {each.get('pid')} are missing: {each.get('reason')}"
-        for each in entries
-    ]
+    return [loss(each.get("pid"), each.get("reason"), int(each.get("spans") or 0)) for each in entries]
 
 
 class Recording:

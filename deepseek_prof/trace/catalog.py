@@ -24,7 +24,7 @@ class RunEntry:
     name: str
     script: str
     status: str
-    """``running``, ``finished``, ``recovered``, or ``damaged`` where ``run.json`` cannot be read."""
+    """As in ``run.json``: ``running``, ``finished``, ``recovered``; ``damaged`` where that cannot be read."""
     created_ns: int
     ended_ns: int
     exit_code: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from deepseek_prof.recording.converter import LOCK_NAME
+from deepseek_prof.trace.run_file import update_run_file
+from tests.support.live import OFFSET_NS, make_run
 from tests.support.recording import cli_command, environment, open_run, record, run_both, run_cli, write_program
 
 TRAINING = """
@@ -50,6 +54,10 @@ TRAINING = """
                 deepseek_prof.log.info("in backward", share=0.5, tensor=torch.tensor(3))
             return gradient
 
+    silenced = logging.getLogger("silenced")
+    silenced.propagate = False
+    silenced.addHandler(logging.NullHandler())
+    silenced.warning("told to nobody")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
     net = Net()
     optimizer = torch.optim.SGD(net.parameters(), 0.01)
@@ -314,6 +322,38 @@ def test_follow_shows_what_is_new_until_the_run_ends(tmp_path: Path) -> None:
             assert [json.loads(line)["event"] for line in follower.stdout] == ["run_end"]
         assert follower.returncode == 0
     assert program.returncode == 0
+
+
+def test_follow_tells_ranks_from_the_second_one_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    query = "event:run_start,told"
+
+    def tell(rank: int, number: int) -> None:
+        folder = run / "live" / f"{rank + 1}-10"
+        folder.mkdir(exist_ok=True)
+        (folder / "process.json").write_text(json.dumps({"pid": rank + 1, "rank": rank}))
+        event = {"ts_ns": OFFSET_NS + number, "level": "info", "event": "told", "fields": {"number": number}}
+        with (folder / "events-00000.jsonl").open("a") as file:
+            file.write(f"{json.dumps(event)}\n")
+
+    with (run / "live" / LOCK_NAME).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tell(0, 0)
+        command = cli_command("logs", "./run", "--follow", query)
+        with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True) as follower:
+            assert follower.stdout is not None
+            shown = [follower.stdout.readline()]
+            for number, rank in ((1, 1), (2, 0)):
+                tell(rank, number)
+                shown.append(follower.stdout.readline())
+            update_run_file(run, status="finished")
+    told = [line.split()[1:] for line in shown]
+    assert told == [
+        ["info", "told", "number=0"],
+        ["r1", "info", "told", "number=1"],
+        ["r0", "info", "told", "number=2"],
+    ]
+    assert follower.returncode == 0
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(training: Path) -> None:

@@ -94,6 +94,17 @@ def test_name_finds_the_run(program: str, tmp_path: Path) -> None:
     shown = run_cli("top", "--run", "baseline", "--format", "csv", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr.decode()
     assert b"aten::" in shown.stdout
+    assert done.stderr.endswith(b"deepseek-prof report baseline\n")
+
+
+def test_the_hint_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    program = str(write_program(tmp_path, "import torch; torch.ones(1) + 1"))
+    spaced = run_cli("run", "--name", "base line", program, cwd=tmp_path)
+    assert spaced.stderr.endswith(b"deepseek-prof report 'base line'\n")
+    dashed = run_cli("run", "--name=-x", program, cwd=tmp_path)
+    assert not dashed.stderr.endswith(b"-x\n")
+    elsewhere = run_cli("run", "--name", "other", "--output", "far/there", program, cwd=tmp_path)
+    assert elsewhere.stderr.endswith(f"deepseek-prof report {tmp_path / 'far' / 'there'}\n".encode())
 
 
 def test_settings_of_pyproject_and_options_over_them(program: str, tmp_path: Path) -> None:

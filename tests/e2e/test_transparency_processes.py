@@ -234,3 +234,7 @@ def test_torchrun_with_two_ranks(tmp_path: Path) -> None:
         assert counts == {0: 3, 1: 4}
         assert len(processes_with_spans(run)) >= 2
         assert {each["rank"] for each in run.processes if each["world_size"] == 2} == {0, 1}
+        # torchrun tells its own events to a logger that writes nowhere.
+        assert run.rows("SELECT count(*) FROM logs WHERE event = 'log' AND fields->>'logger' LIKE 'torchelastic%'") == [
+            (0,)
+        ]

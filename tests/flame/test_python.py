@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,29 +14,12 @@ from deepseek_prof.exporters.speedscope import selected_profiles, speedscope_fil
 from deepseek_prof.query import Table, compile_query
 from deepseek_prof.trace.run import Run
 from tests.flame.drawing import total_of
-from tests.support.recording import open_run, record, write_program
-
-PROGRAM = """
-    import torch
-    class Slow(torch.nn.Module):
-        def forward(self, x):
-            return self.spin(x)
-        def spin(self, x):
-            for _ in range(2_000_000):
-                pass
-            return x * 2
-    net = torch.nn.Sequential(Slow(), torch.nn.Linear(64, 8))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    for _ in range(12):
-        net(torch.randn(64, 64)).sum().backward()
-        optimizer.step()
-"""
+from tests.support.recording import open_run
 
 
 @pytest.fixture(scope="module")
-def stacks_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    folder = tmp_path_factory.mktemp("stacks")
-    with open_run(record([str(write_program(folder, PROGRAM))], folder, "--python-stacks")) as run:
+def stacks_run(sampled: Path) -> Iterator[Run]:
+    with open_run(sampled) as run:
         yield run
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
 
 from deepseek_prof.tui.app import ProfilerApp
 from deepseek_prof.tui.facet_panel import FacetPanel
@@ -16,14 +14,12 @@ from deepseek_prof.tui.filter_bar import FilterBar
 from deepseek_prof.tui.palette import DARK, LIGHT
 from deepseek_prof.tui.panes import PANES
 from deepseek_prof.tui.panes.output import Output
-from deepseek_prof.tui.screens.export import ExportScreen
 from deepseek_prof.tui.screens.help import HelpScreen
-from deepseek_prof.tui.screens.message import MessageScreen
 from deepseek_prof.tui.side_bar import SideBar
 from deepseek_prof.tui.widgets.tab_bar import TabBar
 from tests.support.drawn import write_drawn_run
 from tests.support.pilot import LARGE, SMALL, lines, open_pane, play, press, screen, until
-from tests.tui.drawing import HOSTILE, write_hostile_run, write_usual_run
+from tests.tui.drawing import write_hostile_run, write_usual_run
 
 NAMES = [pane.name_of for pane in PANES if pane is not Output]
 
@@ -155,62 +151,6 @@ def test_the_palette_finds_commands(usual: Path) -> None:
     play(test())
 
 
-def test_the_command_that_says_the_same_is_copied(usual: Path) -> None:
-    async def test() -> None:
-        async with open_pane(usual, "operators", query="type:matmul dur>1us") as (pilot, _):
-            await press(pilot, "y")
-            assert pilot.app.clipboard == (f"deepseek-prof top --by op --sort self {usual} 'type:matmul dur>1us'")
-            app_of(pilot).set_query("-op:*mm")
-            await press(pilot, "3", "y")
-            assert pilot.app.clipboard == f"deepseek-prof top --by layer --sort total {usual} --query '-op:*mm'"
-
-    play(test())
-
-
-def test_an_export_is_written_and_nothing_is_overwritten(usual: Path, tmp_path: Path) -> None:
-    from deepseek_prof.cli.tui import export_formats
-
-    target = tmp_path / "out.jsonl"
-
-    async def test() -> None:
-        app = ProfilerApp(usual, "type:conv", formats=export_formats)
-        async with app.run_test(size=LARGE) as pilot:
-            await until(pilot, lambda: app.pane is not None)
-            await press(pilot, "e")
-            asked = app.screen
-            assert isinstance(asked, ExportScreen)
-            names = list(export_formats())
-            asked.query_one(OptionList).highlighted = names.index("jsonl")
-            await press(pilot, "enter")
-            assert asked.query_one(Input).value == "usual.jsonl"
-            asked.query_one(Input).value = str(usual / "run.json")
-            await press(pilot, "enter")
-            assert "there already" in screen(pilot)
-            asked.query_one(Input).value = str(target)
-            await press(pilot, "enter")
-            await until(pilot, lambda: target.exists() and all(worker.is_finished for worker in app.workers))
-
-    play(test())
-    written = [json.loads(line) for line in target.read_text().splitlines()]
-    assert [each["op"] for each in written] == ["aten::conv2d"] * 4
-
-
-def test_a_command_that_fails_says_why(usual: Path, tmp_path: Path) -> None:
-    async def test() -> None:
-        app = ProfilerApp(usual, "op:nothing", formats=lambda: {"jsonl": ("lines", ".jsonl")})
-        async with app.run_test(size=LARGE) as pilot:
-            await until(pilot, lambda: app.pane is not None)
-            await press(pilot, "e", "enter")
-            app.screen.query_one(Input).value = str(tmp_path / "no" / "such" / "folder.jsonl")
-            await press(pilot, "enter")
-            await until(pilot, lambda: isinstance(app.screen, MessageScreen))
-            assert "folder.jsonl" in screen(pilot)
-            await press(pilot, "escape")
-            assert not isinstance(app.screen, MessageScreen)
-
-    play(test())
-
-
 def test_facets_come_where_there_is_room_and_by_key(usual: Path) -> None:
     async def test() -> None:
         async with open_pane(usual, "operators", size=LARGE) as (pilot, _):
@@ -315,16 +255,5 @@ def test_the_count_follows_the_filter(usual: Path) -> None:
             await until(pilot, lambda: "40 spans" in screen(pilot))
             app_of(pilot).set_query("type:conv")
             await until(pilot, lambda: " 4 spans" in screen(pilot))
-
-    play(test())
-
-
-def test_hostile_names_reach_no_command_unquoted(hostile: Path) -> None:
-    async def test() -> None:
-        name = HOSTILE["markup"]
-        async with open_pane(hostile, "layers") as (pilot, _):
-            app_of(pilot).set_query(f'layer:"{name}"'.replace("[", "\\["))
-            await press(pilot, "y")
-            assert "'" in pilot.app.clipboard
 
     play(test())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from deepseek_prof.importing.importer import import_traces
 from deepseek_prof.tui.app import ProfilerApp
 from deepseek_prof.tui.facet_panel import FacetPanel
 from deepseek_prof.tui.layer_browser import LayerBrowser
@@ -16,6 +17,7 @@ from deepseek_prof.tui.panes.timeline import Timeline
 from deepseek_prof.tui.screens.operator import OperatorScreen
 from deepseek_prof.tui.screens.record import RecordScreen
 from deepseek_prof.tui.widgets.paged_table import PagedTable
+from tests.support.chrome_trace import one_training_step, write_trace
 from tests.support.drawn import EPOCH_NS
 from tests.support.pilot import LARGE, lines, open_pane, play, press, screen, until
 from tests.tui.drawing import write_usual_run
@@ -175,6 +177,24 @@ def test_the_layer_tree_opens_shuts_and_sorts(path: Path) -> None:
             assert "4.20 ms" in line
             assert "2.40 ms" in line
             assert "1.80 ms" in line
+
+    play(test())
+
+
+def test_the_order_falls_back_where_its_column_goes_with_a_filter(tmp_path: Path) -> None:
+    import_traces([write_trace(tmp_path / "trace.json", one_training_step())], tmp_path / "run")
+
+    async def test() -> None:
+        async with open_pane(tmp_path / "run", "layers", size=LARGE) as (pilot, pane):
+            while "device▾" not in screen(pilot):
+                await press(pilot, "s")
+            app = pilot.app
+            assert isinstance(app, ProfilerApp)
+            app.set_query("-kind:kernel,memcpy")
+            await until(pilot, lambda: pane.drawn is app.selection)
+            assert "device" not in lines(pilot, table(pilot))[0]
+            await press(pilot, "s")
+            assert "layer▾" in screen(pilot)
 
     play(test())
 

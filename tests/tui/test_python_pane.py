@@ -12,31 +12,7 @@ from deepseek_prof.tui.data import Selection
 from deepseek_prof.tui.widgets.icicle import Icicle
 from deepseek_prof.tui.widgets.paged_table import PagedTable
 from tests.support.pilot import LARGE, SMALL, lines, open_pane, play, press, screen, until
-from tests.support.recording import record, write_program
 from tests.tui.drawing import write_usual_run
-
-PROGRAM = """
-    import torch
-    class Slow(torch.nn.Module):
-        def forward(self, x):
-            return self.spin(x)
-        def spin(self, x):
-            for _ in range(2_000_000):
-                pass
-            return x * 2
-    net = torch.nn.Sequential(Slow(), torch.nn.Linear(64, 8))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    for _ in range(12):
-        net(torch.randn(64, 64)).sum().backward()
-        optimizer.step()
-"""
-
-
-@pytest.fixture(scope="module")
-def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program of which one function takes nearly all time."""
-    folder = tmp_path_factory.mktemp("stacks")
-    return record([str(write_program(folder, PROGRAM))], folder, "--python-stacks")
 
 
 def under_cursor(pilot: Pilot[int]) -> str:

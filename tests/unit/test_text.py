@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepseek_prof.text import clean, count, csv_cell, duration, percent, shortened, size
+from deepseek_prof.text import clean, count, counted, csv_cell, duration, percent, shortened, size
 
 HOSTILE = ["a\x1b[31mred", "two\nlines", "tab\there", "nul\0", "\x9b0m", "right\u202eleft", "\udc80", "\r", "\x7f"]
 
@@ -31,6 +31,11 @@ HOSTILE = ["a\x1b[31mred", "two\nlines", "tab\there", "nul\0", "\x9b0m", "right\
 )
 def test_duration(ns: float, text: str) -> None:
     assert duration(ns) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 spans"), (1, "1 span"), (2, "2 spans"), (1_425, "1,425 spans")])
+def test_counted(number: int, text: str) -> None:
+    assert counted(number, "span") == text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from textual.widgets import ContentSwitcher, Static
 from deepseek_prof.analysis.groups import OUTSIDE_LAYERS
 from deepseek_prof.errors import RunDamagedError, RunNotFoundError
 from deepseek_prof.query import quoted
-from deepseek_prof.text import clean, count, duration
+from deepseek_prof.text import clean, count, counted, duration
 from deepseek_prof.trace.catalog import RunEntry, default_root, list_runs
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.data import RunSession, Selection
@@ -221,7 +221,7 @@ def _run_cells(entry: RunEntry) -> Row:
 def _unit(table: DiffTable) -> str:
     if table.step is None:
         return ", whole recordings"
-    return f", {table.statistic} of {count(table.total.before_steps)} and {count(table.total.after_steps)} steps"
+    return f", {table.statistic} of {count(table.total.before_steps)} and {counted(table.total.after_steps, 'step')}"
 
 
 def _signed(ns: float) -> str:

@@ -17,7 +17,7 @@ from deepseek_prof.errors import UsageError
 from deepseek_prof.query import quoted, to_text
 from deepseek_prof.query.globs import Glob
 from deepseek_prof.query.tree import TextMatch
-from deepseek_prof.text import clean, count, duration, percent, size
+from deepseek_prof.text import clean, counted, duration, percent, size
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.frames import frame_colour
@@ -168,7 +168,7 @@ class Flame(Pane[Graphs]):
         parts = [self._amount(block.value), f"{percent(block.value / whole)} of all"]
         parts += [f"{percent(block.value / (above or 1))} of what is above"] if len(path) > 2 else []
         parts += [f"own {self._amount(block.own)}"] if block.children else []
-        parts += [f"{count(block.count)} {'samples' if self.view == 'python' else 'spans'}"] if block.count else []
+        parts += [counted(block.count, "sample" if self.view == "python" else "span")] if block.count else []
         yield Text(self._found + " · ".join(parts), no_wrap=True, overflow="ellipsis")
 
     def _amount(self, value: float) -> str:

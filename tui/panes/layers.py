@@ -13,8 +13,8 @@ from deepseek_prof.text import clean, count, duration, percent, size
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.layer_browser import subtree_globs
-from deepseek_prof.tui.pane import Pane
 from deepseek_prof.tui.query_edit import with_globs
+from deepseek_prof.tui.sorted_pane import SortedPane
 from deepseek_prof.tui.widgets.paged_table import Column, PagedTable, Row
 
 _COLUMNS = (
@@ -40,7 +40,7 @@ _KEYS: dict[str, Callable[[LayerNode], int]] = {
 }
 
 
-class Layers(Pane[tuple[LayerNode, ...]]):
+class Layers(SortedPane[tuple[LayerNode, ...]]):
     """The tree of layers; at first two levels are open, and what takes longest stands first."""
 
     name_of = "layers"
@@ -54,15 +54,14 @@ class Layers(Pane[tuple[LayerNode, ...]]):
     ]
 
     def __init__(self, session: RunSession) -> None:
-        super().__init__(session)
+        super().__init__(session, "total")
         self._layers: tuple[LayerNode, ...] = ()
         self._shown: list[LayerNode] = []
         self._open: set[str] | None = None
-        self._sort = "total"
 
     def compose(self) -> ComposeResult:
         """The table."""
-        yield PagedTable(_COLUMNS, empty="This run has no layers: no nn.Module was called.")
+        yield PagedTable(_COLUMNS)
 
     def read(self, run: Run, selection: Selection) -> tuple[LayerNode, ...]:
         """All layers."""
@@ -73,38 +72,37 @@ class Layers(Pane[tuple[LayerNode, ...]]):
         self._layers = found
         if self._open is None:
             self._open = {node.name for node in found if node.depth < 1}
-        table = self.query_one(PagedTable)
         extra = [
             *([_DEVICE] if any(node.device_ns for node in found) else []),
             *([_MEMORY] if any(node.size_bytes for node in found) else []),
         ]
-        table.columns = (*_COLUMNS, *extra)
-        self._fill()
+        self.table.columns = (*_COLUMNS, *extra)
+        self.table.empty = self.nothing(selection, "This run has no layers: no nn.Module was called.")
+        self.fill()
 
     def command(self, selection: Selection) -> tuple[str, ...]:
         """``top --by layer``."""
         return ("top", "--by", "layer", "--sort", "total")
 
-    def _fill(self, keep: str | None = None) -> None:
-        table = self.query_one(PagedTable)
-        table.sorted_by = self._sort
+    def fill(self, keep: str | None = None) -> None:
+        """The layers that are not folded away; the cursor goes to ``keep``, or stays on its row."""
         self._shown = list(self._visible())
         names = [node.name for node in self._shown]
         cursor = names.index(keep) if keep in names else None
-        table.show_rows([self._cells(node, table.columns) for node in self._shown], cursor=cursor)
+        self.show_sorted([self._cells(node) for node in self._shown], cursor=cursor)
 
     def _visible(self) -> Iterator[LayerNode]:
         children: dict[str | None, list[LayerNode]] = {}
         for node in self._layers:
             children.setdefault(node.parent, []).append(node)
-        waiting = sorted(children.get(None, []), key=_KEYS[self._sort])[::-1]
+        waiting = sorted(children.get(None, []), key=_KEYS[self.sort])[::-1]
         while waiting:
             node = waiting.pop()
             yield node
             if node.name in (self._open or ()):
-                waiting.extend(sorted(children.get(node.name, []), key=_KEYS[self._sort])[::-1])
+                waiting.extend(sorted(children.get(node.name, []), key=_KEYS[self.sort])[::-1])
 
-    def _cells(self, node: LayerNode, columns: tuple[Column, ...]) -> Row:
+    def _cells(self, node: LayerNode) -> Row:
         prefix = f"{node.parent}." if node.parent else ""
         label = node.name[len(prefix) :] if prefix and node.name.startswith(prefix) else node.name
         mark = "  " if node.leaf else ("▾ " if node.name in (self._open or ()) else "▸ ")
@@ -118,10 +116,10 @@ class Layers(Pane[tuple[LayerNode, ...]]):
             count(node.count),
         ]
         extra = {"device": duration(node.device_ns), "memory": size(node.size_bytes)}
-        return [*cells, *(extra[column.key] for column in columns[len(cells) :])]
+        return [*cells, *(extra[column.key] for column in self.table.columns[len(cells) :])]
 
     def _current(self) -> LayerNode | None:
-        cursor = self.query_one(PagedTable).cursor
+        cursor = self.table.cursor
         return self._shown[cursor] if cursor < len(self._shown) else None
 
     def action_expand(self, wanted: bool) -> None:
@@ -134,27 +132,15 @@ class Layers(Pane[tuple[LayerNode, ...]]):
         elif not wanted and node.name in self._open:
             self._open.discard(node.name)
         elif not wanted and node.parent is not None:
-            self._fill(node.parent)
+            self.fill(node.parent)
             return
-        self._fill(node.name)
+        self.fill(node.name)
 
     def action_expand_all(self, wanted: bool) -> None:
         """Open every layer, or only the roots."""
         node = self._current()
         self._open = {each.name for each in self._layers if wanted or each.depth < 1}
-        self._fill(node.name if node else None)
-
-    def action_sort(self) -> None:
-        """Sort by the next column."""
-        keys = list(dict.fromkeys(column.key for column in self.query_one(PagedTable).columns if column.key))
-        self._sort = keys[(keys.index(self._sort) + 1) % len(keys)]
-        self._fill()
-
-    def on_paged_table_header_clicked(self, event: PagedTable.HeaderClicked) -> None:
-        """Sort by that column."""
-        event.stop()
-        self._sort = event.key
-        self._fill()
+        self.fill(node.name if node else None)
 
     def on_paged_table_chosen(self, event: PagedTable.Chosen) -> None:
         """Filter all panes to the layer and what is below it."""

@@ -19,9 +19,9 @@ from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import sparkline
 from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.palette import type_colour
-from deepseek_prof.tui.pane import Pane
 from deepseek_prof.tui.query_edit import with_values
 from deepseek_prof.tui.screens.operator import OperatorScreen, ToCall, ToLayer
+from deepseek_prof.tui.sorted_pane import SortedPane
 from deepseek_prof.tui.widgets.paged_table import Column, PagedTable, Row
 
 _COLUMNS = (
@@ -43,12 +43,10 @@ _KEYS: dict[str, Callable[[TopRow], Any]] = {
     "name": lambda row: row.name,
     "type": lambda row: row.type,
 }
-
-
 _LATER_S = 0.2
 
 
-class Operators(Pane[TopTable]):
+class Operators(SortedPane[TopTable]):
     """A table of ``top --by op``; the 99th percentile of the calls' self time and the trend come a moment later."""
 
     name_of = "operators"
@@ -56,8 +54,7 @@ class Operators(Pane[TopTable]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "sort", "Sort")]
 
     def __init__(self, session: RunSession) -> None:
-        super().__init__(session)
-        self._sort = "self"
+        super().__init__(session, "self")
         self._rows: tuple[TopRow, ...] = ()
         self.spreads: dict[str, Spread] = {}
         """By operator; empty until they have been read."""
@@ -79,8 +76,9 @@ class Operators(Pane[TopTable]):
     def draw(self, found: TopTable, selection: Selection) -> None:
         """Sorted as chosen."""
         self._rows = found.rows
+        self.table.empty = self.nothing(selection, "Nothing selected.")
         self.spreads = {}
-        self._fill()
+        self.fill()
         if self._later is not None:
             self._later.stop()
         # Reading every span for what few wait for would slow a filter that is still being typed.
@@ -94,19 +92,18 @@ class Operators(Pane[TopTable]):
         except DeepseekProfError as error:
             self.post_message(self.Failed(error))
             return
-        self._fill()
+        self.fill()
 
     def command(self, selection: Selection) -> tuple[str, ...]:
         """``top``, sorted alike where it can be."""
-        sort = self._sort if self._sort in ("self", "total", "count") else "self"
+        sort = self.sort if self.sort in ("self", "total", "count") else "self"
         return ("top", "--by", "op", "--sort", sort)
 
-    def _fill(self) -> None:
-        table = self.query_one(PagedTable)
-        table.sorted_by = self._sort
-        key = self._p99 if self._sort == "p99" else _KEYS[self._sort]
+    def fill(self) -> None:
+        """All operators."""
+        key = self._p99 if self.sort == "p99" else _KEYS[self.sort]
         self._rows = tuple(sorted(self._rows, key=lambda row: (key(row), row.name)))
-        table.show_rows([self._cells(row) for row in self._rows])
+        self.show_sorted([self._cells(row) for row in self._rows])
 
     def _p99(self, row: TopRow) -> int:
         spread = self.spreads.get(row.name)
@@ -126,18 +123,6 @@ class Operators(Pane[TopTable]):
             duration(spread.p99_ns) if spread else "…",
             sparkline(spread.trend, TREND_BINS, floor=0.0) if spread else "",
         )
-
-    def action_sort(self) -> None:
-        """Sort by the next column."""
-        keys = [column.key for column in _COLUMNS if column.key]
-        self._sort = keys[(keys.index(self._sort) + 1) % len(keys)]
-        self._fill()
-
-    def on_paged_table_header_clicked(self, event: PagedTable.HeaderClicked) -> None:
-        """Sort by that column."""
-        event.stop()
-        self._sort = event.key
-        self._fill()
 
     def on_paged_table_chosen(self, event: PagedTable.Chosen) -> None:
         """Open the operator."""

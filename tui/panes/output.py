@@ -36,7 +36,6 @@ class Output(Pane[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("i,enter", "type", "Type to the program", key_display="i"),
-        Binding("end", "follow", "To the end", show=False),
     ]
 
     _drawn_state = ""
@@ -102,11 +101,6 @@ class Output(Pane[None]):
             view.focus()
             view.typing = True
             self._draw_state()
-
-    def action_follow(self) -> None:
-        """Go to the newest output."""
-        if self.view is not None:
-            self.view.scroll_end(animate=False)
 
     def on_program_view_typing_ended(self) -> None:
         """Keys are ours again."""

@@ -20,8 +20,9 @@ from deepseek_prof.tui.frames import frame_colour
 from deepseek_prof.tui.pane import Pane
 
 if TYPE_CHECKING:  # its module brings numpy, which the first screen need not wait for
-    from deepseek_prof.tui.widgets.timeline_chart import Spot, TimelineChart
+    from deepseek_prof.tui.widgets.timeline_chart import TimelineChart
     from deepseek_prof.tui.widgets.timeline_layout import Chart
+    from deepseek_prof.tui.widgets.timeline_spots import Spot
 
 _HINT = "w s zoom · a d pan · g gaps · [ ] steps"
 

@@ -14,7 +14,7 @@ from textual.widgets import Footer, Static
 
 from deepseek_prof.analysis.operator_calls import Call, Caller, OperatorCalls, operator_calls
 from deepseek_prof.errors import DeepseekProfError
-from deepseek_prof.text import clean, count, duration, percent
+from deepseek_prof.text import clean, count, counted, duration, percent
 from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.widgets.paged_table import Column, PagedTable
 
@@ -106,7 +106,7 @@ class OperatorScreen(ModalScreen[ToLayer | ToCall | None]):
     def _draw(self, found: OperatorCalls) -> None:
         whole_ns = sum(each.self_ns for each in found.callers)
         calls = sum(each.count for each in found.callers)
-        subject = Text.assemble((clean(found.name), "bold"), f"  {duration(whole_ns)} in {count(calls)} calls")
+        subject = Text.assemble((clean(found.name), "bold"), f"  {duration(whole_ns)} in {counted(calls, 'call')}")
         if not found.shapes:
             subject.append("  (no shapes: record with 'deepseek-prof run --record full')", "dim")
         self.query_one("#subject", Static).update(subject)

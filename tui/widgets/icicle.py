@@ -19,7 +19,8 @@ from textual.strip import Strip
 
 from deepseek_prof.analysis.flame_paths import Frame
 from deepseek_prof.text import clean, percent
-from deepseek_prof.tui.widgets.cells import boxed, message_line
+from deepseek_prof.tui.widgets.boxes import box_style, draw_box
+from deepseek_prof.tui.widgets.cells import message_line
 from deepseek_prof.tui.widgets.icicle_layout import Block, BlockPath, Box, follow, is_above, layout, matches, sibling
 
 
@@ -236,16 +237,14 @@ class Icicle(ScrollView, can_focus=True):
         share = percent(box.block.value / (self._focus[0].value or 1))
         if cell_len(label) + len(share) + 2 <= width:
             label = f"{label} {share}"
-        text = boxed(label, width, keep_end=box.block.frame.kind == "layer" and label[-1:].isdecimal())
-        return Segment(text, self._style(box))
+        return draw_box(box.block.frame, label, width, self._style(box))
 
     def _style(self, box: Box) -> Style:
         if box.path == self._cursor:
             return self.get_component_rich_style("icicle--cursor")
         if self._matched is not None and box.block not in self._matched:
             return self.get_component_rich_style("icicle--dimmed")
-        colour = self._colour(box.block.frame)
-        style = Style(color=colour.get_contrast_text(1.0).rich_color, bgcolor=colour.rich_color)
+        style = box_style(self._colour(box.block.frame))
         if box == self._hover:
             style += self.get_component_rich_style("icicle--hover", partial=True)
         return style

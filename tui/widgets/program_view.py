@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.binding import Binding, BindingType
 from textual.events import Click, Key, Paste, Resize
 from textual.geometry import Size
 from textual.message import Message
@@ -31,6 +32,7 @@ _CURSOR = Style(reverse=True)
 class ProgramView(ScrollView, can_focus=True):
     """A terminal that reads ``output``. ``press`` takes keys, ``resized`` columns and lines; both None: only shown."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("end", "follow", "To the end", show=False)]
     DEFAULT_CSS = """
     ProgramView { height: 1fr; overflow-y: scroll; overflow-x: hidden; scrollbar-size-vertical: 1; }
     """
@@ -167,6 +169,10 @@ class ProgramView(ScrollView, can_focus=True):
         if keys:
             self._press(keys)
             self.scroll_end(animate=False)
+
+    def action_follow(self) -> None:
+        """Go to the newest output, and stay there."""
+        self.scroll_end(animate=False)
 
     def on_paste(self, event: Paste) -> None:
         """Paste into the program."""

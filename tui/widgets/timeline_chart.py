@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.events import Click, Leave, MouseMove, MouseScrollDown, MouseScrollUp, Resize
@@ -17,31 +16,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from deepseek_prof.analysis.flame_paths import Frame
-from deepseek_prof.text import clean, duration, percent
-from deepseek_prof.tui.frames import frame_label
-from deepseek_prof.tui.widgets.cells import boxed, fitted, message_line
-from deepseek_prof.tui.widgets.timeline_layout import Cells, Chart, Track, axis_ticks, cells
+from deepseek_prof.text import clean
+from deepseek_prof.tui.widgets.cells import message_line
+from deepseek_prof.tui.widgets.timeline_drawing import Look, Window, axis_line, lane_line, track_line
+from deepseek_prof.tui.widgets.timeline_layout import Chart, cells
+from deepseek_prof.tui.widgets.timeline_spots import Spot, TimelineRow, row_of, rows_of, span_spot, spot_at
 
 _LEAST_NS = 100
-_SHADES = "·░▒▓"
-"""How full a cell is that spans cover less than three quarters of."""
-_FULL = 0.75
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A place in the chart: a track, a lane of it, and the span there; without a span a gap, from start to end."""
-
-    track: Track
-    lane: int
-    span: int | None
-    start_ns: int
-    end_ns: int
-
-    @property
-    def frame(self) -> Frame | None:
-        """What the span is; None for a gap."""
-        return None if self.span is None else self.track.frames[self.track.lanes[self.lane].frame[self.span]]
 
 
 class TimelineChart(ScrollView, can_focus=True):
@@ -80,7 +61,7 @@ class TimelineChart(ScrollView, can_focus=True):
         super().__init__()
         self._colour = colour
         self._chart = Chart((), 0)
-        self._rows: list[tuple[Track, int | None]] = []
+        self._rows: list[TimelineRow] = []
         self._view = (0.0, 0.0)
         self._row = -1
         self._cursor: Spot | None = None
@@ -102,9 +83,7 @@ class TimelineChart(ScrollView, can_focus=True):
         """Draw other tracks, from their beginning to their end, or with ``keep`` the time and the row of before."""
         before = self._cursor
         self._chart = chart
-        self._rows = []
-        for track in chart.tracks:
-            self._rows += [(track, None), *((track, depth) for depth in range(len(track.lanes)))]
+        self._rows = rows_of(chart)
         self._hover, self._cursor, self._gap, self._message = None, None, -1, ""
         if not (keep and before is not None and self._row < len(self._rows)):
             self._row = next((at for at, (_, lane) in enumerate(self._rows) if lane is not None), -1)
@@ -123,15 +102,9 @@ class TimelineChart(ScrollView, can_focus=True):
         if end_ns <= 0 or start_ns >= self._chart.length_ns:
             return
         self._zoom_to(start_ns, end_ns)
-        found: list[tuple[int, int]] = []
-        for at, (track, lane) in enumerate(self._rows):
-            span = None if lane is None else track.lanes[lane].at(start_ns)
-            if lane is not None and span is not None:
-                spot = _span_spot(track, lane, span)
-                # One whose end sticks out of the span around it was cut: it is still the nearest.
-                found.append((abs(spot.start_ns - start_ns) + abs(spot.end_ns - end_ns), at))
-        if found:
-            self._row = min(found)[1]
+        row = row_of(self._rows, start_ns, end_ns)
+        if row is not None:
+            self._row = row
             self._select(start_ns)
 
     def action_along(self, step: int) -> None:
@@ -144,7 +117,8 @@ class TimelineChart(ScrollView, can_focus=True):
             self._select(moment)
             return
         span = min(max(0, self._cursor.span + step), len(lane) - 1)
-        self._place(self._cursor.track, self._cursor.lane, span)
+        self._cursor = span_spot(self._cursor.track, self._cursor.lane, span)
+        self._show_cursor()
 
     def action_lane(self, step: int) -> None:
         """To the next lane, over the names of threads, at the same time."""
@@ -212,11 +186,7 @@ class TimelineChart(ScrollView, can_focus=True):
             self._point()
             return
         track, lane = self._rows[self._row]
-        self._cursor = None if lane is None else self._spot(track, lane, moment)
-        self._show_cursor()
-
-    def _place(self, track: Track, lane: int, span: int) -> None:
-        self._cursor = _span_spot(track, lane, span)
+        self._cursor = None if lane is None else spot_at(self._chart, track, lane, moment)
         self._show_cursor()
 
     def _show_cursor(self) -> None:
@@ -229,20 +199,6 @@ class TimelineChart(ScrollView, can_focus=True):
             self.scroll_to_region(Region(0, self._row, 1, 2), animate=False)
         self._point()
         self.refresh()
-
-    def _spot(self, track: Track, lane_index: int, moment: int) -> Spot | None:
-        """What a lane has at a moment: a span, or the gap between two."""
-        lane = track.lanes[lane_index]
-        if not len(lane):
-            return None
-        span = lane.at(moment)
-        if span is not None:
-            return _span_spot(track, lane_index, span)
-        behind = lane.nearest(moment)
-        behind += int(lane.end_ns[behind] <= moment)
-        start = int(lane.end_ns[behind - 1]) if behind else 0
-        end = int(lane.start_ns[behind]) if behind < len(lane) else self._chart.length_ns
-        return Spot(track, lane_index, None, start, end)
 
     def _point(self) -> None:
         self.post_message(self.Pointed(self, self._hover or self._cursor))
@@ -278,23 +234,23 @@ class TimelineChart(ScrollView, can_focus=True):
         if event.ctrl:
             event.stop()
             event.prevent_default()
-            self._zoom_around(self._moment(event.x), 0.5)
+            self._zoom_around(self._window.moment(event.x), 0.5)
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
         """With Ctrl: zoom out at the pointer."""
         if event.ctrl:
             event.stop()
             event.prevent_default()
-            self._zoom_around(self._moment(event.x), 2.0)
+            self._zoom_around(self._window.moment(event.x), 2.0)
 
     def _set_hover(self, spot: Spot | None) -> None:
         if spot != self._hover:
             self._hover = spot
             self._point()
 
-    def _moment(self, x: int) -> float:
-        start, end = self._view
-        return start + (end - start) * (x + 0.5) / max(1, self.size.width)
+    @property
+    def _window(self) -> Window:
+        return Window(*self._view, self.size.width)
 
     def _spot_at(self, x: int, y: int) -> tuple[int, Spot | None]:
         row = y - 1 + self.scroll_offset.y
@@ -305,73 +261,21 @@ class TimelineChart(ScrollView, can_focus=True):
             return row, None
         shown = cells(track.lanes[lane], *self._view, self.size.width).span[x]
         if shown >= 0:
-            return row, _span_spot(track, lane, int(shown))
-        return row, self._spot(track, lane, int(self._moment(x)))
+            return row, span_spot(track, lane, int(shown))
+        return row, spot_at(self._chart, track, lane, int(self._window.moment(x)))
 
     def render_line(self, y: int) -> Strip:
         """The axis, which stays in place, the name of a track, or a lane."""
-        width = self.size.width
+        window = self._window
         if self._message:
-            return Strip([Segment(message_line(self._message, y, width), self.rich_style)])
+            return Strip([Segment(message_line(self._message, y, window.width), self.rich_style)])
         if y == 0:
-            return self._axis(width)
+            return axis_line(window, self.get_component_rich_style("timeline--axis"))
         row = y - 1 + self.scroll_offset.y
         if row >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(window.width, self.rich_style)
         track, lane = self._rows[row]
         if lane is None:
-            return self._header(track, width)
-        return self._lane(track, lane, cells(track.lanes[lane], *self._view, width), row)
-
-    def _axis(self, width: int) -> Strip:
-        style = self.get_component_rich_style("timeline--axis")
-        start, end = self._view
-        text = ""
-        for at, moment in axis_ticks(start, end, width):
-            text = f"{text:{at}}╷{duration(moment)}"
-        return Strip([Segment(fitted(text, width), style)])
-
-    def _header(self, track: Track, width: int) -> Strip:
-        start, end = self._view
-        text = f"{clean(track.name)} · {percent(track.busy(start, end))} busy"
-        return Strip([Segment(fitted(text, width), self.get_component_rich_style("timeline--track"))])
-
-    def _lane(self, track: Track, lane: int, shown: Cells, row: int) -> Strip:
-        selected = self._cursor.span if self._cursor is not None and row == self._row else None
-        in_gap = self._cursor is not None and row == self._row and selected is None
-        segments: list[Segment] = []
-        width, x = len(shown.span), 0
-        while x < width:
-            span, begin = int(shown.span[x]), x
-            full = shown.share[x] >= _FULL
-            while x < width and shown.span[x] == span and (span < 0 or full == (shown.share[x] >= _FULL)):
-                x += 1
-            cursor = span == selected if span >= 0 else in_gap and self._in_gap(begin, x)
-            segments.append(self._run(track, lane, span, shown.share[begin:x].tolist(), full, cursor))
-        return Strip(segments)
-
-    def _in_gap(self, begin: int, end: int) -> bool:
-        assert self._cursor is not None
-        return self._cursor.start_ns < self._moment(end - 1) and self._cursor.end_ns > self._moment(begin)
-
-    def _run(self, track: Track, lane: int, span: int, shares: list[float], full: bool, cursor: bool) -> Segment:
-        """Neighbouring cells of one span: its box with its name, or shades where it does not fill them."""
-        marked = self.get_component_rich_style("timeline--cursor")
-        if span < 0:
-            return Segment(("─" if cursor else " ") * len(shares), self.rich_style)
-        spans = track.lanes[lane]
-        frame = track.frames[spans.frame[span]]
-        colour = self._colour(frame)
-        if not full:
-            shades = "".join(_SHADES[min(3, int(share / _FULL * 4))] for share in shares)
-            return Segment(shades, marked if cursor else self.rich_style + Style(color=colour.rich_color))
-        around = track.around(lane, int(spans.start_ns[span])) if frame.kind == "layer" else ()
-        style = Style(color=colour.get_contrast_text(1.0).rich_color, bgcolor=colour.rich_color)
-        label = clean(frame_label(frame, around[-1] if around else None))
-        text = boxed(label, len(shares), keep_end=frame.kind == "layer" and label[-1:].isdecimal())
-        return Segment(text, marked if cursor else style)
-
-
-def _span_spot(track: Track, lane: int, span: int) -> Spot:
-    spans = track.lanes[lane]
-    return Spot(track, lane, span, int(spans.start_ns[span]), int(spans.end_ns[span]))
+            return track_line(track, window, self.get_component_rich_style("timeline--track"))
+        look = Look(self.rich_style, self.get_component_rich_style("timeline--cursor"), self._colour)
+        return lane_line(track, lane, window, self._cursor if row == self._row else None, look)

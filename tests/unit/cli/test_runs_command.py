@@ -110,6 +110,28 @@ def test_a_run_that_is_being_recorded_is_left_alone(cli: Cli, run: Path) -> None
     assert (run / "live").is_dir()
 
 
+def test_a_run_whose_recording_was_killed_is_interrupted_until_it_is_read(cli: Cli, run: Path) -> None:
+    import fcntl
+
+    killed = write_drawn_run(run.parent / "killed", info={"status": "running", "ended_ns": None})
+    (killed / "live").mkdir()
+
+    def status() -> str:
+        return next(
+            str(each["status"])
+            for each in json.loads(cli("runs", "--format", "json").stdout)
+            if each["name"] == "killed"
+        )
+
+    assert status() == "interrupted"
+    assert "interrupted" in cli("runs", columns=120).stdout
+    with (killed / "live" / LOCK_NAME).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert status() == "running"
+    assert cli("top", "killed").exit_code == 0
+    assert status() == "recovered"
+
+
 def test_recover_of_no_run(cli: Cli) -> None:
     result = cli("recover", "none")
     assert result.exit_code == 2

@@ -84,6 +84,13 @@ def test_a_query_is_shown(cli: Cli) -> None:
     assert len(lines) == 5
 
 
+def test_a_blank_query_is_none(cli: Cli) -> None:
+    for words in (("top", "train", " "), ("top", "--query", "  ")):
+        assert cli(*words).stdout == cli("top").stdout
+    assert "where" not in cli("report", " ").stdout.splitlines()[0]
+    assert "where" not in cli("diff", "train", "train", " ").stdout.splitlines()[0]
+
+
 def test_nothing_selected(cli: Cli) -> None:
     assert cli("top", "op:nothing").stdout.splitlines()[1] == "Nothing selected."
     assert json.loads(cli("top", "op:nothing", "--format", "json").stdout) == []
