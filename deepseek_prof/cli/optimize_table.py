@@ -23,7 +23,7 @@ def show(result: Optimization, console: Console) -> None:
         Text(
             f"{clean(result.root)} in {result.mode} on {result.device}, {result.threads} "
             f"thread{'s' if result.threads > 1 else ''}, {len(result.signatures)} kinds of inputs; "
-            "times are of one call, against eager in the same rounds",
+            f"times are of one {_unit(result)}, against eager in the same rounds",
             style="dim",
         )
     )
@@ -36,15 +36,19 @@ def show(result: Optimization, console: Console) -> None:
         for line in _details(row):
             console.print(Text(f"  {clean(line, 400)}", style="dim"))
     if result.winner is not None and result.winner.operators:
-        _show_operators(result.winner, console)
+        _show_operators(result.winner, console, _unit(result))
     if result.batches:
         show_batches(result, console)
     if not result.complete:
         console.print(Text(f"The search ended early ({result.ended_by}): not every combination was tried."))
 
 
-def _show_operators(row: CandidateResult, console: Console) -> None:
-    console.print(Text(f"\nWhat {row.label} changed most, by operator (self time, one call of each kind of inputs):"))
+def _unit(result: Optimization) -> str:
+    return "training step" if result.mode == "training" else "call"
+
+
+def _show_operators(row: CandidateResult, console: Console, unit: str) -> None:
+    console.print(Text(f"\nWhat {row.label} changed most, by operator (self time, one {unit} of each kind of inputs):"))
     rows = [
         [
             each.name, duration(each.before_ns), duration(each.after_ns), count(each.before_count),
@@ -100,11 +104,16 @@ def _interval(found: tuple[float, float] | None) -> str:
 def _accuracy(row: CandidateResult) -> str:
     if row.loss is not None and row.loss > 0:
         return f"-{percent(row.loss)}"
+    apart = (row.numerics or {}).get("loss_difference")
+    if apart is not None:
+        return f"loss ±{apart:.0e}"
     sqnr = (row.numerics or {}).get("sqnr_db")
     return f"{sqnr:.0f} dB" if sqnr is not None else "equal" if row.numerics else _NOTHING
 
 
 def _measure(row: CandidateResult) -> str:
+    if "loss_difference" in (row.numerics or {}):
+        return "the largest difference of a step"
     return "the metric or the largest entries" if row.loss is not None and row.loss > 0 else "signal to noise"
 
 

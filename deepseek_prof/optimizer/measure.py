@@ -15,7 +15,7 @@ from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target,
 from deepseek_prof.optimizer.results import CandidateResult, Figures, OperatorChange
 from deepseek_prof.optimizer.timing import Ratio, Samples, interleave, is_loss, is_win, ratio
 
-_ROUND_NS = 60_000_000
+ROUND_NS = 60_000_000
 """A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
 _MAX_REPEATS = 1_000
 _PROFILED_REPEATS = 3
@@ -62,22 +62,10 @@ class Measurer:
             self._start_eager(limit_s)
             try:
                 row = self._timed(row, candidate, answer, rounds, left_s)
-                return replace(row, operators=self._changes(candidate)) if explain else row
+                return replace(row, operators=changes(self._eager[0], candidate, self.prepare_s)) if explain else row
             except CandidateError as error:
                 self.end_eager()  # which of the three ended is not known
                 return replace(row, status="failed", reason=str(error))
-
-    def _changes(self, candidate: Candidate) -> tuple[OperatorChange, ...]:
-        message = {"do": "operators", "repeats": _PROFILED_REPEATS}
-        before, after = (process.ask(message, self.prepare_s)["operators"] for process in (self._eager[0], candidate))
-        found = []
-        for name in before.keys() | after.keys():
-            (before_ns, before_count), (after_ns, after_count) = (
-                each.get(name, (0.0, 0.0)) for each in (before, after)
-            )
-            found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
-        found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
-        return tuple(found[:_SHOWN_OPERATORS])
 
     def _start_eager(self, limit_s: float) -> None:
         """Two eager processes, which stay for the next candidates."""
@@ -123,13 +111,30 @@ class Measurer:
             inaccurate = answer["inaccurate"]
         if inaccurate is not None:
             return replace(row, status="inaccurate", reason=inaccurate)
-        if is_win(speedup, control):
-            return replace(row, status="win", reason=None)
-        if is_loss(speedup, control):
-            return replace(row, status="slower", reason="slower than eager")
-        return replace(
-            row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
-        )
+        return with_verdict(row, speedup, control)
+
+
+def with_verdict(row: CandidateResult, speedup: Ratio, control: Ratio) -> CandidateResult:
+    """An accurate row with what its times say."""
+    if is_win(speedup, control):
+        return replace(row, status="win", reason=None)
+    if is_loss(speedup, control):
+        return replace(row, status="slower", reason="slower than eager")
+    return replace(
+        row, status="inconclusive", reason=f"no more than two eager processes differ by ({control.spread:.2f} ×)"
+    )
+
+
+def changes(eager: Candidate, candidate: Candidate, timeout_s: float) -> tuple[OperatorChange, ...]:
+    """The operators that changed most between two prepared processes. Raises CandidateError."""
+    message = {"do": "operators", "repeats": _PROFILED_REPEATS}
+    before, after = (process.ask(message, timeout_s)["operators"] for process in (eager, candidate))
+    found = []
+    for name in before.keys() | after.keys():
+        (before_ns, before_count), (after_ns, after_count) = (each.get(name, (0.0, 0.0)) for each in (before, after))
+        found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
+    found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
+    return tuple(found[:_SHOWN_OPERATORS])
 
 
 @dataclass(frozen=True)
@@ -141,15 +146,22 @@ class Taken:
 
 
 def time_together(
-    processes: Sequence[Candidate], rounds: int, seed: int, timeout_s: float, left_s: float = math.inf
+    processes: Sequence[Candidate],
+    rounds: int,
+    seed: int,
+    timeout_s: float,
+    left_s: float = math.inf,
+    repeats: int | None = None,
 ) -> list[Taken]:
     """Time prepared processes in shuffled rounds; ends early when ``left_s`` is over, after the least number of rounds.
+
+    ``repeats``: of all captured calls in a round; None: as many as make a round long enough for the clock.
 
     Raises:
         CandidateError: a process ended, or did not answer within ``timeout_s``.
     """
     peaks = [0] * len(processes)
-    repeats = _repeats(processes[0], timeout_s)
+    repeats = _repeats(processes[0], timeout_s) if repeats is None else repeats
     deadline_s = time.monotonic() + left_s
     done = 0
 
@@ -205,4 +217,4 @@ def _with_answer(row: CandidateResult, answer: dict[str, Any]) -> CandidateResul
 
 def _repeats(candidate: Candidate, timeout_s: float) -> int:
     told = candidate.ask({"do": "round", "repeats": 1}, timeout_s)
-    return max(1, min(_MAX_REPEATS, _ROUND_NS // max(int(sum(told["calls_ns"])), 1)))
+    return max(1, min(_MAX_REPEATS, ROUND_NS // max(int(sum(told["calls_ns"])), 1)))

@@ -17,13 +17,16 @@ from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.replay import saved_command
 from deepseek_prof.optimizer.results import BatchResult, CandidateResult, Optimization
 from deepseek_prof.optimizer.search import Search
-from deepseek_prof.optimizer.survey import survey
+from deepseek_prof.optimizer.survey import Surveyed, survey
+from deepseek_prof.optimizer.training_measure import TrainingMeasurer, plan
 from deepseek_prof.recording.command import Command
 
 if TYPE_CHECKING:
     import torch
 
 _SURVEY_CALLS = 30
+_SURVEY_STEPS = 150
+_SURVEY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,19 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     """
     wanted = _wanted(settings)
     narrator.say("recording the program as it is")
-    found = survey(command, settings.mode, min(30.0, settings.budget_s / 4), _SURVEY_CALLS, narrator)
-    if found.training:
-        raise UsageError(
-            f"{found.root} is in training, and training is not optimized yet. --mode inference takes the calls of its "
-            "modules in evaluation, where there are any."
-        )
-    mode = "inference"
-    narrator.say(f"optimizing {found.root}, call {found.call + 1} of {found.calls} seen")
-    target = Target(command.argv, found.root, found.call, found.training, settings.metric)
-    measurer = Measurer(target, max_loss=settings.max_loss)
+    found = survey(
+        command, settings.mode, min(_SURVEY_S, settings.budget_s / 4), _SURVEY_CALLS, _SURVEY_STEPS, narrator
+    )
+    mode = "training" if found.training else "inference"
+    measurer = _training_measurer(command, found, settings) if found.training else _measurer(command, found, settings)
+    narrator.say(f"optimizing {found.root} in {mode}, call {found.call + 1} of {found.calls} seen")
     search = Search(measurer, found.profile, mode, settings.budget_s, narrator.say)
     search.run(wanted)
     rows = sorted(search.rows.values(), key=_rank)
     batches: tuple[BatchResult, ...] = ()
     if settings.batch_sizes and search.ended_by != "interrupt":
         narrator.say("measuring batch sizes")
-        batches = _batches(target, search.winner(), settings)
+        batches = _batches(measurer.target, search.winner(), settings)
     return Optimization(
         command=command.argv,
         root=found.root,
@@ -84,6 +83,30 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         ended_by=search.ended_by,
         batches=batches,
     )
+
+
+def _measurer(command: Command, found: Surveyed, settings: OptimizeSettings) -> Measurer:
+    target = Target(command.argv, found.root, found.call, found.training, settings.metric)
+    return Measurer(target, max_loss=settings.max_loss)
+
+
+def _training_measurer(command: Command, found: Surveyed, settings: OptimizeSettings) -> TrainingMeasurer:
+    hint = "--mode inference takes the calls of its modules in evaluation, where there are any."
+    if not found.step_ns:
+        raise UsageError(
+            f"{found.root} is called in training, and no optimizer made two steps: there is no training to time. For "
+            f"inference, call model.eval() first. {hint}"
+        )
+    if not found.backward_passes:
+        raise UsageError(
+            f"{found.root} is trained without a backward pass: there is no loss to hold a candidate against. {hint}"
+        )
+    if settings.metric is not None:
+        raise UsageError("--metric is for inference: a training is held against the losses of its own steps.")
+    if settings.batch_sizes:
+        raise UsageError("--batch-sizes is for inference: another batch is another training.")
+    target = Target(command.argv, found.root, found.call, found.training)
+    return TrainingMeasurer(target, plan(found.steps, found.step_ns, settings.budget_s))
 
 
 def optimize(

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from deepseek_prof.optimizer import batches, numerics, passes
 from deepseek_prof.optimizer.channel import Channel
+from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured
 from deepseek_prof.optimizer.values import copied, equal, tensors
@@ -64,8 +63,7 @@ class Session:
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         """Apply the passes (none: the baseline) and hold their outputs against eager's."""
-        chosen = [(passes.handler(name), passes.config_from(name, options)) for name, options in wanted]
-        chosen.sort(key=lambda each: each[0].order)
+        chosen = passes.chosen(wanted)
         for handler, config in chosen:
             reason = handler.refusal(config, self._captured)
             if reason is not None:
@@ -128,17 +126,17 @@ class Session:
     def _round(self, message: dict[str, Any]) -> dict[str, Any]:
         """``repeats`` times all captured calls; the time of each call in nanoseconds."""
         calls_ns = [each for _ in range(int(message["repeats"])) for each in self._time()]
-        return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": _peak_bytes(self._captured.device)}
+        return {"status": "timed", "calls_ns": calls_ns, "peak_bytes": peak_bytes(self._captured.device)}
 
     def _time(self) -> list[int]:
         return [self._timed(call) for call in self._captured.calls]
 
     def _timed(self, call: Call) -> int:
         given = copied(call) if self._mutates else call
-        _wait(self._captured.device)
+        wait(self._captured.device)
         start_ns = time.perf_counter_ns()
         result = self._callee(*given.args, **given.kwargs)
-        _wait(self._captured.device)
+        wait(self._captured.device)
         taken_ns = time.perf_counter_ns() - start_ns
         del result
         return taken_ns
@@ -149,13 +147,13 @@ class Session:
         rows = batches.rows_of(first) if rows is None else rows
         before_bytes = after_bytes = 0
         if rows not in self._batches:
-            _reset_peak(device)
-            before_bytes = _peak_bytes(device)
+            reset_peak(device)
+            before_bytes = peak_bytes(device)
             batches.check(self._callee, first, rows, lossy=self._lossy)
             self._batches[rows] = batches.with_rows(first, rows)
             for _ in range(_WARM_CALLS):
                 self._timed(self._batches[rows])
-            after_bytes = _peak_bytes(device)
+            after_bytes = peak_bytes(device)
         return {
             "status": "timed",
             "rows": rows,
@@ -173,27 +171,5 @@ class Session:
     def _sizes(self) -> dict[str, Any]:
         held = self._callee.state_dict().values() if isinstance(self._callee, torch.nn.Module) else ()
         own = [each for each in held if isinstance(each, torch.Tensor)]
-        _reset_peak(self._captured.device)
+        reset_peak(self._captured.device)
         return {"model_bytes": sum(each.numel() * each.element_size() for each in own) if own else None}
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _reset_peak(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):  # another kernel or a sandbox: the peak is then that of the whole process
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_bytes(device: str) -> int:
-    """Most memory at once since the candidate was ready: of the device, on the CPU resident set of the process."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
@@ -17,6 +18,10 @@ _HOMES: dict[str, tuple[str, str, str]] = {
     "quantize": ("quantize", "Quantize", "QuantizeHandler"),
     "amp": ("amp", "Amp", "AmpHandler"),
     "fuse": ("fuse", "Fuse", "FuseHandler"),
+    "checkpoint": ("checkpoint", "Checkpoint", "CheckpointHandler"),
+    "optimizer": ("optimizer", "FusedOptimizer", "FusedOptimizerHandler"),
+    "dataloader": ("dataloader", "DataLoading", "DataLoadingHandler"),
+    "threads": ("threads", "Threads", "ThreadsHandler"),
 }
 ALIASES = {"compile": "fuse", "channels_last": "layout", "sdpa": "attention"}
 
@@ -45,6 +50,12 @@ def config_from(name: str, options: dict[str, Any]) -> Any:
     """The config of a pass from plain values, as they went through JSON."""
     module, kind, _ = _HOMES[resolve(name)]
     return getattr(import_module(f"{__name__}.{module}"), kind)(**options)
+
+
+def chosen(wanted: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Handler[Any], Any]]:
+    """Handlers and configs of passes by name and options, in the order in which they are applied."""
+    found = [(handler(name), config_from(name, options)) for name, options in wanted]
+    return sorted(found, key=lambda each: each[0].order)
 
 
 def defaults_of(name: str) -> dict[str, Any]:
