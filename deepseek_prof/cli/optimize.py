@@ -26,7 +26,7 @@ def optimize_command(
         ),
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", metavar="auto|inference|training", help="Which calls to optimize.")
+        str, typer.Option("--mode", metavar="auto|inference|training", help="Of calls or of training steps.")
     ] = "auto",
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long to search: 90s, 10min.")] = "10min",
     passes: Annotated[
@@ -62,8 +62,9 @@ def optimize_command(
 ) -> None:
     """Try passes on an unmodified program and prove which make it faster.
 
-    The program is run again for each candidate up to one call of its root module, and timed there beside eager. What it
-    does before that call, it does each time. Ctrl-C ends the search and keeps what was measured.
+    The program is run again for each candidate up to one call of its root module, and timed there beside eager; a
+    training is run for some steps. What the program does before, it does each time. Ctrl-C ends the search and keeps
+    what was measured.
     """
     import json
 

@@ -9,7 +9,16 @@ from rich.text import Text
 
 from deepseek_prof.cli.batch_table import show_batches
 from deepseek_prof.cli.rendering import figures_table
-from deepseek_prof.optimizer.proof_text import COMPARED, accuracy, conditions, details, handed_over, outcome, verdict
+from deepseek_prof.optimizer.proof_text import (
+    COMPARED,
+    accuracy,
+    conditions,
+    details,
+    handed_over,
+    outcome,
+    unit_of,
+    verdict,
+)
 from deepseek_prof.optimizer.results import CandidateResult, Comparison, Optimization
 from deepseek_prof.text import clean, count, duration, size
 
@@ -36,7 +45,7 @@ def show(result: Optimization, console: Console) -> None:
     if winner is not None and winner.comparison is not None:
         _show_comparison(winner, winner.comparison, console)
     elif winner is not None and winner.operators:
-        _show_operators(winner, console)
+        _show_operators(result, winner, console)
     if result.batches:
         show_batches(result, console)
     for line in handed_over(result):
@@ -64,8 +73,10 @@ def _show_comparison(row: CandidateResult, found: Comparison, console: Console) 
     console.print(Text(f"All of it: deepseek-prof diff {where}", style="dim"))
 
 
-def _show_operators(row: CandidateResult, console: Console) -> None:
-    console.print(Text(f"\nWhat {row.label} changed most, by operator (self time, one call of each kind of inputs):"))
+def _show_operators(result: Optimization, row: CandidateResult, console: Console) -> None:
+    console.print(
+        Text(f"\nWhat {row.label} changed most, by operator (self time, one {unit_of(result)} of each kind of inputs):")
+    )
     rows = [
         [
             each.name, duration(each.before_ns), duration(each.after_ns), count(each.before_count),

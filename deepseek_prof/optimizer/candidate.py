@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.narration import printable
@@ -24,6 +26,9 @@ from deepseek_prof.recording.supervisor import PACKAGE_PARENT, SHIM
 CAPTURE = "deepseek_prof.optimizer.capture"
 _POLL_S = 0.1
 _TAIL_CHARACTERS = 400
+
+
+CandidateT = TypeVar("CandidateT", bound="Candidate")
 
 
 class CandidateError(DeepseekProfError):
@@ -56,9 +61,12 @@ def job_environment(job: Mapping[str, Any], attach: str = CAPTURE) -> dict[str, 
 
 
 class Candidate:
-    """A started process; ``with`` ends it and all that it started."""
+    """A started process; ``with`` ends it and all that it started.
 
-    def __init__(self, target: Target) -> None:
+    ``attach`` is our half in it, ``more`` what its job holds besides the target.
+    """
+
+    def __init__(self, target: Target, attach: str = CAPTURE, more: Mapping[str, Any] | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="deepseek-prof-")
         socket_path = Path(self._folder.name, "s")
         self._server = listen(socket_path)
@@ -70,16 +78,18 @@ class Candidate:
             "call": target.call,
             "training": target.training,
             "metric": target.metric,
+            **(more or {}),
         }
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as log, _uninterrupted():
             self._process = subprocess.Popen(
                 target.argv,
-                env={**job_environment(job), **dict(target.environment)},
+                env={**job_environment(job, attach), **dict(target.environment)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is ours to handle: what was measured is kept
             )
+            weakref.finalize(self, _end, self._process)
         self._channel: Channel | None = None
         self.argv = target.argv
         self.signatures: tuple[str, ...] = ()
@@ -135,7 +145,7 @@ class Candidate:
             how += ", as the kernel does where memory is used up"
         return printable(f"{how}{': ' if printed else ''}{printed}")
 
-    def __enter__(self) -> Candidate:
+    def __enter__(self: CandidateT) -> CandidateT:
         return self
 
     def __exit__(
@@ -152,6 +162,30 @@ class Candidate:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._folder.cleanup()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process whose candidate was given up before anybody could close it."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C comes only after this: a process that is being started would be known to nobody."""
+    if threading.current_thread() is not threading.main_thread():  # where Python delivers no signals anyway
+        yield
+        return
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arrived:
+        raise KeyboardInterrupt
 
 
 def prepared(target: Target, passes: Sequence[tuple[str, dict[str, Any]]], timeout_s: float) -> tuple[Candidate, Any]:

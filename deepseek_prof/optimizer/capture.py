@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ import torch
 from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.protocol import Call, Captured
 from deepseek_prof.optimizer.roots import RootNames, watch_root_calls
+from deepseek_prof.optimizer.training_steps import watch_losses, watch_steps
 from deepseek_prof.optimizer.values import copied, signature, tensors
 
 MAX_SIGNATURES = 4
@@ -71,19 +73,24 @@ class Survey:
         self._names = RootNames()
         self._roots: dict[tuple[str, bool], _Root] = {}
         self._began_s: float | None = None
-        self._optimizer_steps = 0
+        self._max_steps = int(job["max_steps"])
+        """Of training; 0: calls are counted, whatever the program trains."""
+        self._step_ends_ns: list[int] = []
+        self._backward_passes = 0
         self._told = False
 
     def install(self) -> None:
         """Begin to watch."""
-        from torch.optim.optimizer import register_optimizer_step_post_hook
-
-        register_optimizer_step_post_hook(self._stepped)
+        watch_steps(self._step_ended)
+        watch_losses(self._backward_began)
         watch_root_calls(self._call)
         atexit.register(self._tell)
 
-    def _stepped(self, *_: Any) -> None:
-        self._optimizer_steps += 1
+    def _step_ended(self) -> None:
+        self._step_ends_ns.append(time.monotonic_ns())
+
+    def _backward_began(self, _: torch.Tensor) -> None:
+        self._backward_passes += 1
 
     def _call(
         self, module: torch.nn.Module, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -120,6 +127,8 @@ class Survey:
         calls = [root.calls for root in self._roots.values()]
         assert self._began_s is not None
         late = time.monotonic() - self._began_s > self._limit_s and max(calls) >= _MIN_CALLS
+        if self._max_steps and self._step_ends_ns:
+            return late or len(self._step_ends_ns) > self._max_steps
         return late or max(calls) >= self._max_calls
 
     def _tell(self) -> None:
@@ -130,7 +139,8 @@ class Survey:
             {
                 "told": "survey",
                 "roots": [vars(root) for root in self._roots.values()],
-                "optimizer_steps": self._optimizer_steps,
+                "steps_ns": [end - start for start, end in pairwise(self._step_ends_ns)],
+                "backward_passes": self._backward_passes,
                 "world_size": os.environ.get("WORLD_SIZE"),
                 "torch": str(torch.__version__),
                 "threads": torch.get_num_threads(),

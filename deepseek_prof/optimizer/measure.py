@@ -27,7 +27,7 @@ from deepseek_prof.optimizer.timing import (
     ratio_of,
 )
 
-_ROUND_NS = 60_000_000
+ROUND_NS = 60_000_000
 """A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
 GOALS = ("latency", "throughput", "memory")
 _MAX_REPEATS = 1_000
@@ -203,15 +203,22 @@ class Taken:
 
 
 def time_together(
-    processes: Sequence[Candidate], rounds: int, seed: int, timeout_s: float, left_s: float = math.inf
+    processes: Sequence[Candidate],
+    rounds: int,
+    seed: int,
+    timeout_s: float,
+    left_s: float = math.inf,
+    repeats: int | None = None,
 ) -> list[Taken]:
     """Time prepared processes in shuffled rounds; ends early when ``left_s`` is over, after the least number of rounds.
+
+    ``repeats``: of all captured calls in a round; None: as many as make a round long enough for the clock.
 
     Raises:
         CandidateError: a process ended, or did not answer within ``timeout_s``.
     """
     peaks: list[list[int]] = [[] for _ in processes]
-    repeats = _repeats(processes[0], timeout_s)
+    repeats = _repeats(processes[0], timeout_s) if repeats is None else repeats
     deadline_s = time.monotonic() + left_s
     done = 0
 
@@ -277,4 +284,4 @@ def _by_metric(metric: Sequence[float], loss: float | None, max_loss: float) -> 
 
 def _repeats(candidate: Candidate, timeout_s: float) -> int:
     told = candidate.ask({"do": "round", "repeats": 1}, timeout_s)
-    return max(1, min(_MAX_REPEATS, _ROUND_NS // max(int(sum(told["calls_ns"])), 1)))
+    return max(1, min(_MAX_REPEATS, ROUND_NS // max(int(sum(told["calls_ns"])), 1)))

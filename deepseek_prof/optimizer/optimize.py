@@ -22,12 +22,15 @@ from deepseek_prof.optimizer.replay import saved_command
 from deepseek_prof.optimizer.results import BatchResult, CandidateResult, Optimization
 from deepseek_prof.optimizer.search import Search
 from deepseek_prof.optimizer.survey import Surveyed, survey
+from deepseek_prof.optimizer.training_measure import TrainingMeasurer, plan
 from deepseek_prof.recording.command import Command
 
 if TYPE_CHECKING:
     import torch
 
 _SURVEY_CALLS = 30
+_SURVEY_STEPS = 150
+_SURVEY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,12 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         refuse_existing(settings.apply)
     began_s = time.monotonic()
     narrator.say("recording the program as it is")
-    found = survey(command, settings.mode, min(30.0, settings.budget_s / 4), _SURVEY_CALLS, narrator)
-    if found.training:
-        raise UsageError(
-            f"{found.root} is in training, and training is not optimized yet. --mode inference takes the calls of its "
-            "modules in evaluation, where there are any."
-        )
-    mode = "inference"
-    narrator.say(f"optimizing {found.root}, call {found.call + 1} of {found.calls} seen")
-    measurer = _measurer(command, found, settings)
+    found = survey(
+        command, settings.mode, min(_SURVEY_S, settings.budget_s / 4), _SURVEY_CALLS, _SURVEY_STEPS, narrator
+    )
+    mode = "training" if found.training else "inference"
+    measurer = _training_measurer(command, found, settings) if found.training else _measurer(command, found, settings)
+    narrator.say(f"optimizing {found.root} in {mode}, call {found.call + 1} of {found.calls} seen")
     left_s = settings.budget_s - (time.monotonic() - began_s)
     search = Search(measurer, found.profile, mode, left_s, narrator.say)
     search.run(wanted)
@@ -100,7 +100,7 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         batches=batches,
         goal=settings.goal,
     )
-    if settings.apply is None:
+    if settings.apply is None or isinstance(measurer, TrainingMeasurer):
         return result
     return _handed_over(result, measurer, settings.apply, narrator)
 
@@ -124,6 +124,27 @@ def _handed_over(result: Optimization, measurer: Measurer, path: Path, narrator:
     finally:
         measurer.end_eager()
     return replace(result, handover=made)
+
+
+def _training_measurer(command: Command, found: Surveyed, settings: OptimizeSettings) -> TrainingMeasurer:
+    hint = "--mode inference takes the calls of its modules in evaluation, where there are any."
+    if not found.step_ns:
+        raise UsageError(
+            f"{found.root} is called in training, and no optimizer made two steps: there is no training to time. For "
+            f"inference, call model.eval() first. {hint}"
+        )
+    if not found.backward_passes:
+        raise UsageError(
+            f"{found.root} is trained without a backward pass: there is no loss to hold a candidate against. {hint}"
+        )
+    if settings.metric is not None:
+        raise UsageError("--metric is for inference: a training is held against the losses of its own steps.")
+    if settings.apply is not None:
+        raise UsageError("--apply is for inference: `fired` and `options` say what to change in a training program.")
+    if settings.batch_sizes:
+        raise UsageError("--batch-sizes is for inference: another batch is another training.")
+    target = Target(command.argv, found.root, found.call, found.training)
+    return TrainingMeasurer(target, plan(found.steps, found.step_ns, settings.budget_s), settings.goal)
 
 
 def optimize(

@@ -31,18 +31,25 @@ def verdict(result: Optimization) -> str:
 
 def conditions(result: Optimization) -> str:
     """What was measured, on what."""
-    unit = "training step" if result.mode == "training" else "call"
     return (
         f"{clean(result.root)} in {result.mode} on {result.device}, {result.threads} "
         f"thread{'s' if result.threads > 1 else ''}, {len(result.signatures)} kinds of inputs; "
-        f"times are of one {unit}, against eager in the same rounds"
+        f"times are of one {unit_of(result)}, against eager in the same rounds"
     )
+
+
+def unit_of(result: Optimization) -> str:
+    """What is timed."""
+    return "training step" if result.mode == "training" else "call"
 
 
 def accuracy(row: CandidateResult) -> str:
     """The loss where there is one, else how far the outputs are from eager's."""
     if row.loss is not None and row.loss > 0:
         return f"-{percent(row.loss)}"
+    apart = (row.numerics or {}).get("loss_difference")
+    if apart is not None:
+        return f"loss ±{apart:.0e}"
     sqnr = (row.numerics or {}).get("sqnr_db")
     return f"{sqnr:.0f} dB" if sqnr is not None else "equal" if row.numerics else "–"
 
@@ -83,4 +90,6 @@ def _checked(check: Check) -> str:
 
 
 def _measure(row: CandidateResult) -> str:
+    if "loss_difference" in (row.numerics or {}):
+        return "the largest difference of a step"
     return "the metric or the largest entries" if row.loss is not None and row.loss > 0 else "signal to noise"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +56,8 @@ class Profile:
     """By operator type (docs/query.md): ``matmul``, ``conv``, ``norm``, …"""
     op_shares: Mapping[str, float] = field(default_factory=dict)
     """By operator name, such as ``aten::addmm``."""
+    phase_shares: Mapping[str, float] = field(default_factory=dict)
+    """By phase (``model.Phase``): ``forward``, ``backward``, ``optimizer``, ``data``, …"""
     findings: tuple[str, ...] = ()
     """Rules of ``analysis.findings`` that fired."""
 
@@ -69,6 +71,8 @@ class Applied:
     """After the first calls: the evidence that the pass took effect, in a few words, or None where it did not."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
+    lossy: bool = False
+    """Whether results may differ here although those of this pass do not elsewhere."""
     kept_in_float: tuple[str, ...] = ()
     """Layers that a pass with fewer bits left as they were."""
     compiles: tuple[torch.nn.Module, ...] = ()
@@ -88,7 +92,7 @@ class Handler(Protocol[ConfigT_contra]):
     """As in ``--passes``."""
     order: int
     """Place among combined passes: of lower order first. fold 10, layout 20, attention 30, quantize 40, amp 50,
-    fuse 60, threads 70."""
+    checkpoint 55, fuse 60, threads and what is injected 70 and more."""
     lossy: bool
     """Whether the results may differ by more than the order of float32 sums."""
     modes: Sequence[str]
@@ -111,3 +115,15 @@ class Handler(Protocol[ConfigT_contra]):
 
     def code(self, config: ConfigT_contra) -> str:
         """Plain torch statements that do the same to the variable ``model``, for the hand-over file."""
+
+
+@runtime_checkable
+class Injector(Handler[ConfigT_contra], Protocol[ConfigT_contra]):
+    """A pass of training that changes what the program makes besides its module: optimizers, data loaders.
+
+    ``apply`` comes at the first call of the module and ``refusal`` after the first steps, and only where the pass has
+    not fired: to say why.
+    """
+
+    def inject(self, config: ConfigT_contra) -> None:
+        """Change how such objects are made, before the program's own code runs. Once a process."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from deepseek_prof.optimizer import passes
-from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.protocol import Profile
 from deepseek_prof.optimizer.results import CandidateResult
 from deepseek_prof.optimizer.timing import MIN_GAIN
@@ -25,14 +24,24 @@ that of the longest is kept back of the budget."""
 _WORTH_ADDING = 1.01
 _UNUSABLE = ("failed", "refused", "inaccurate")
 _ALMOST = 0.97
-"""A pass that alone changes nothing may help another one: layouts and folding do."""
+"""A pass that alone changes nothing may help another one: layouts and folding do. What is surely slower does not."""
+
+
+class Measures(Protocol):
+    """Measures candidates: of a captured call, or of training steps."""
+
+    def measure(self, row: CandidateResult, rounds: int, left_s: float, *, explain: bool = False) -> CandidateResult:
+        """The row filled in; ``explain``: with what changed by operator. Raises CandidateError without eager."""
+
+    def end_eager(self) -> None:
+        """Let go of what is kept between candidates."""
 
 
 @dataclass
 class Search:
     """Every row so far; ``run`` adds to them, and what is interrupted keeps them."""
 
-    measurer: Measurer
+    measurer: Measures
     profile: Profile
     mode: str
     budget_s: float
@@ -70,7 +79,7 @@ class Search:
         speedup = 1.0
         for single in self._singles(names):
             alone = self._try(single, QUICK_ROUNDS)
-            if alone.status in _UNUSABLE or (alone.speedup or 0) < _ALMOST:
+            if alone.status in _UNUSABLE or alone.interval is None or alone.interval[1] < _ALMOST:
                 continue
             tried = [(single, alone)]
             both = (*best, *single)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -34,15 +35,21 @@ class Surveyed:
     """The call by which every signature has been met, and some calls later, for their inputs."""
     calls: int
     training: bool
-    optimizer_steps: int
+    steps: int
+    """Training steps that the first run made."""
+    step_ns: float
+    """Median time of one, recorded; 0 without steps."""
+    backward_passes: int
     device: str
     threads: int
     profile: Profile
     run_dir: Path
 
 
-def survey(command: Command, mode: str, limit_s: float, max_calls: int, narrator: Narrator) -> Surveyed:
+def survey(command: Command, mode: str, limit_s: float, max_calls: int, max_steps: int, narrator: Narrator) -> Surveyed:
     """Run and record the program until its root module was called ``max_calls`` times, for ``limit_s`` at most.
+
+    A program that trains, where ``mode`` is not ``inference``, is run for ``max_steps`` training steps instead.
 
     Raises:
         UsageError: the program called no module of the kind that ``mode`` asks for, or cannot be started.
@@ -60,6 +67,7 @@ def survey(command: Command, mode: str, limit_s: float, max_calls: int, narrator
             listener = threading.Thread(target=_hear, args=(server, told), daemon=True)
             listener.start()
             job = {"do": "survey", "socket": str(path), "limit_s": limit_s, "max_calls": max_calls}
+            job["max_steps"] = 0 if mode == "inference" else max_steps
 
             def spawn(argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
                 ours = job_environment(job)
@@ -103,7 +111,9 @@ def _chosen(told: Mapping[str, Any], mode: str, run_dir: Path) -> Surveyed:
         call=min(last + more, calls - 1),
         calls=calls,
         training=root["training"],
-        optimizer_steps=told["optimizer_steps"],
+        steps=len(told["steps_ns"]),
+        step_ns=statistics.median(told["steps_ns"] or [0]),
+        backward_passes=told["backward_passes"],
         device=root["device"],
         threads=told["threads"],
         profile=profile_of(run_dir),
@@ -122,8 +132,8 @@ def profile_of(run_dir: Path) -> Profile:
     with Run.open(run_dir) as run:
         operators = compile_query("kind:op")
         shares = {}
-        for by in ("type", "op"):
+        for by in ("type", "op", "phase"):
             table = top(run, by, operators, limit=None)
             shares[by] = {row.name: row.self_ns / max(table.self_ns, 1) for row in table.rows}
         findings = tuple(each.rule for each in find(run, summarize(run)))
-    return Profile(shares["type"], shares["op"], findings)
+    return Profile(shares["type"], shares["op"], shares["phase"], findings)

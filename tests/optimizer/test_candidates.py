@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,3 +136,19 @@ def test_a_program_that_does_not_reach_the_call_says_why(code: str, reason: str)
         pytest.raises(CandidateError, match=reason),
     ):
         candidate.reach(3.0 if "sleep" in code else 60.0)
+
+
+def test_a_candidate_interrupted_while_it_starts_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen):  # type: ignore[type-arg]  # of bytes
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Candidate(target("Convolutions"))
+    gc.collect()
+    assert started[0].returncode == -signal.SIGKILL

@@ -137,7 +137,7 @@ def test_a_module_that_no_other_process_can_load_is_refused() -> None:
         deepseek_prof.optimize(Local(), torch.ones(1))
 
 
-def test_training_is_refused_and_its_evaluation_found(tmp_path: Path) -> None:
+def test_training_without_an_optimizer_is_refused_and_its_evaluation_found(tmp_path: Path) -> None:
     program = tmp_path / "train.py"
     program.write_text(
         "import torch\n"
@@ -150,7 +150,7 @@ def test_training_is_refused_and_its_evaluation_found(tmp_path: Path) -> None:
     )
     refused = run_words(cli_command("optimize", "--mode", "training", "train.py"), cwd=tmp_path)
     assert refused.returncode == 2
-    assert "training is not optimized yet" in refused.stderr.decode()
+    assert "no optimizer made two steps" in refused.stderr.decode()
     words = ["optimize", "--mode", "inference", "--passes", "fold", "--format", "json", "train.py"]
     result = run_words(cli_command(*words), cwd=tmp_path)
     assert result.returncode == 0, result.stderr.decode()

@@ -43,7 +43,7 @@ class Scripted:
 
 
 def searched(scripted: Scripted, names: tuple[str, ...] = ("fold", "layout"), budget_s: float = 600.0) -> Search:
-    search = Search(scripted, PROFILE, "inference", budget_s, lambda _: None)  # type: ignore[arg-type]  # by its methods
+    search = Search(scripted, PROFILE, "inference", budget_s, lambda _: None)
     search.run(names)
     return search
 

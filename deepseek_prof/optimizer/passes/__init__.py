@@ -18,6 +18,10 @@ _HOMES: dict[str, tuple[str, str, str]] = {
     "quantize": ("quantize", "Quantize", "QuantizeHandler"),
     "amp": ("amp", "Amp", "AmpHandler"),
     "fuse": ("fuse", "Fuse", "FuseHandler"),
+    "checkpoint": ("checkpoint", "Checkpoint", "CheckpointHandler"),
+    "optimizer": ("optimizer", "FusedOptimizer", "FusedOptimizerHandler"),
+    "dataloader": ("dataloader", "DataLoading", "DataLoadingHandler"),
+    "threads": ("threads", "Threads", "ThreadsHandler"),
 }
 _EXCLUSIVE = ({"quantize", "fuse"}, {"quantize", "amp"})
 """Pairs that are never combined: ``quantize`` compiles what it makes, with products of a type of its own."""

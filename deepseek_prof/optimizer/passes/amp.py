@@ -27,7 +27,7 @@ class AmpHandler:
     name = "amp"
     order = 50
     lossy = True
-    modes = ("inference",)
+    modes = ("inference", "training")
 
     def configs(self) -> Sequence[Amp]:
         """bfloat16, which keeps the range of float32, before float16."""
@@ -48,11 +48,18 @@ class AmpHandler:
             return f"autocast is for float32 weights; here: {found}"
         if torch.is_autocast_enabled(captured.device):
             return "the program runs the module under autocast already"
+        if captured.training and config.dtype == "float16":
+            return "float16 needs the program's losses scaled (torch.amp.GradScaler), which this pass does not do"
         return _unsupported(config.dtype, captured.device)
 
     def apply(self, config: Amp, callee: Callee, captured: Captured) -> Applied:
-        """Call under autocast. Raises TypeError where the callee is compiled: its graphs hold float32 operators."""
+        """Call under autocast; in training with outputs in float32, in which the program computes its loss.
+
+        Raises TypeError where the callee is compiled: its graphs hold float32 operators.
+        """
         import torch
+
+        from deepseek_prof.optimizer.values import mapped
 
         module = module_of(callee, "amp")
         dtype: torch.dtype = getattr(torch, config.dtype)
@@ -67,16 +74,21 @@ class AmpHandler:
 
             def forward(self, *args: Any, **kwargs: Any) -> Any:
                 with torch.autocast(device, dtype):
-                    return self.inner(*args, **kwargs)
+                    result = self.inner(*args, **kwargs)
+                return mapped(result, widened) if captured.training else result
+
+        def widened(value: torch.Tensor) -> torch.Tensor:
+            return value.float() if value.dtype == dtype else value
 
         made = Autocast()
-        made.train(captured.module.training)
+        made.training = captured.module.training  # of itself only: the program may have parts in another mode
 
         def fired() -> str | None:
             lowered, all_operators = _operators_in(dtype, made, captured)
             return f"{lowered} of {all_operators} operators gave {config.dtype}" if lowered else None
 
-        return Applied(made, fired, (f"floating-point outputs may be {config.dtype}",))
+        note = "outputs are in float32" if captured.training else f"floating-point outputs may be {config.dtype}"
+        return Applied(made, fired, (note,))
 
     def code(self, config: Amp) -> str:
         """A forward under autocast."""

@@ -53,12 +53,18 @@ class FuseHandler:
         return None
 
     def apply(self, config: Fuse, callee: Callee, captured: Captured) -> Applied:
-        """Compile lazily, at the first call of each signature. Raises TypeError where it is compiled already."""
+        """Compile lazily, at the first call of each signature. Raises TypeError where it is compiled already.
+
+        Compiled dropout draws other random numbers than eager's, so that the losses of a training differ.
+        """
         import torch
+
+        from deepseek_prof.optimizer.probing import draws_random
 
         module = module_of(callee, "fuse")
         if config.freezing:
             freeze()
+        is_random = captured.training and draws_random(captured)
         since = counted()
         compiled = torch.compile(module, mode=None if config.mode == "default" else config.mode)
 
@@ -70,7 +76,8 @@ class FuseHandler:
             parts = [f"{counts['graphs']} graphs", f"{counts['kernels']} kernels"]
             return ", ".join([*parts, f"{packed} packed weights"] if config.freezing else parts)
 
-        return Applied(compiled, fired, compiles=(module,))
+        notes = ("the compiled module draws other random numbers than eager",) if is_random else ()
+        return Applied(compiled, fired, notes, compiles=(module,), lossy=is_random)
 
     def code(self, config: Fuse) -> str:
         """The global switch, for the option of ``torch.compile`` has no effect."""

@@ -1,0 +1,95 @@
+"""Pass ``checkpoint``: repeated blocks keep their inputs only and compute the rest again in the backward pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepseek_prof.optimizer.passes.inductor import is_compiled
+from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
+
+COST = 1.33
+"""A step with the forward pass of everything done twice, where the backward pass takes twice its time."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Checkpointing has no options."""
+
+
+class CheckpointHandler:
+    """Wraps the forward of every block; it saves memory and costs time."""
+
+    name = "checkpoint"
+    order = 55
+    lossy = False
+    modes = ("training",)
+
+    def configs(self) -> Sequence[Checkpoint]:
+        """The one config."""
+        return (Checkpoint(),)
+
+    def predicted_gain(self, config: Checkpoint, profile: Profile) -> float:
+        """Below 1: the blocks' forward is done twice."""
+        return 1 / COST
+
+    def refusal(self, config: Checkpoint, captured: Captured) -> str | None:
+        """Needs a block of several layers that occurs at least twice in one container, and no compiled module."""
+        if not captured.training:
+            return "the module is not in training: there is no backward pass to keep anything for"
+        if is_compiled(captured.module):
+            return "the program compiles the module itself"
+        return None if _blocks(captured.module) else "no block of layers is repeated"
+
+    def apply(self, config: Checkpoint, callee: Callee, captured: Captured) -> Applied:
+        """Give the blocks of the module another forward, in place."""
+        blocks = _blocks(captured.module)
+        again = [0]
+        for block in blocks:
+            block.forward = _checkpointed(block, block.forward, again)
+
+        def fired() -> str | None:
+            return f"{len(blocks)} blocks, computed again {again[0]} times in the first steps" if again[0] else None
+
+        return Applied(callee, fired)
+
+    def code(self, config: Checkpoint) -> str:
+        """The same around every block of the largest repeated kind."""
+        return (
+            "from torch.utils.checkpoint import checkpoint\n\n"
+            "# in the forward of the module that holds the blocks:\n"
+            "#     x = checkpoint(block, x, use_reentrant=False)"
+        )
+
+
+def _checkpointed(block: Any, forward: Callable[..., Any], again: list[int]) -> Callable[..., Any]:
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        again[0] += torch._C._current_graph_task_id() != -1  # inside of a backward pass
+        return forward(*args, **kwargs)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not (block.training and torch.is_grad_enabled()):
+            return forward(*args, **kwargs)
+        return checkpoint(counted, *args, use_reentrant=False, **kwargs)
+
+    return call
+
+
+def _blocks(module: Any) -> list[Any]:
+    """Of the containers with repeated blocks, the blocks of the one that holds the most weights; a block has layers."""
+    import torch
+
+    found: list[list[Any]] = []
+    for container in module.modules():
+        if isinstance(container, (torch.nn.ModuleList, torch.nn.Sequential)):
+            layers = [each for each in container.children() if any(True for _ in each.children())]
+            kinds = Counter(type(each) for each in layers)
+            found += [[each for each in layers if type(each) is kind] for kind, count in kinds.items() if count > 1]
+    return max(
+        found, key=lambda blocks: sum(each.numel() for block in blocks for each in block.parameters()), default=[]
+    )

@@ -1,0 +1,121 @@
+"""The parts of training candidates in one process: steps, losses, the nudge, and how many steps are run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from deepseek_prof.errors import UsageError
+from deepseek_prof.optimizer.measure import Taken
+from deepseek_prof.optimizer.passes import handler
+from deepseek_prof.optimizer.passes.dataloader import DataLoading
+from deepseek_prof.optimizer.passes.optimizer import FusedOptimizer
+from deepseek_prof.optimizer.passes.threads import Threads, cores
+from deepseek_prof.optimizer.probing import draws_random, unseen
+from deepseek_prof.optimizer.protocol import Profile
+from deepseek_prof.optimizer.timing import Samples, ratio_of
+from deepseek_prof.optimizer.training import nudge
+from deepseek_prof.optimizer.training_measure import _figure, plan
+from deepseek_prof.optimizer.training_steps import StepEnds
+from tests.support.optimizing import captured, positional
+
+
+def test_a_step_ends_with_the_last_optimizer_of_the_cycle() -> None:
+    ends, first, second = StepEnds(), object(), object()
+    assert [ends.ends(each) for each in (first, second, first, second, first, second)] == [
+        False, False, False, True, False, True,
+    ]  # fmt: skip
+
+
+def test_losses_are_those_that_outermost_backward_passes_begin_from() -> None:
+    code = (
+        "import torch\n"
+        "from torch.utils.checkpoint import checkpoint\n"
+        "from deepseek_prof.optimizer.training_steps import watch_losses\n"
+        "seen = []\n"
+        "watch_losses(lambda loss: seen.append(float(loss)))\n"
+        "x = torch.ones(3, requires_grad=True)\n"
+        "(2 * x).sum().backward()\n"
+        "checkpoint(lambda y: 3 * y, x, use_reentrant=True).sum().backward()\n"
+        "torch.autograd.backward([x.sum(), (4 * x).sum()])\n"
+        "assert seen == [6.0, 9.0, 15.0], seen\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_the_nudge_changes_every_weight_by_the_last_place_of_its_tensor() -> None:
+    module = nn.Linear(64, 64)
+    before = module.weight.detach().clone()
+    state = torch.get_rng_state()
+    nudge(module)
+    apart = (module.weight.detach() - before).abs() / before.square().mean().sqrt()
+    assert float(apart.min()) > 0
+    assert float(apart.max()) <= 2 * torch.finfo(torch.float32).eps
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_unseen_call_leaves_random_numbers_and_buffers() -> None:
+    norm = nn.BatchNorm1d(8)
+    module = nn.Sequential(norm, nn.Dropout(0.5))
+    state = torch.get_rng_state()
+    with unseen(module):
+        module(torch.randn(4, 8))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert norm.running_mean is not None
+    assert torch.equal(norm.running_mean, torch.zeros(8))
+    assert norm.num_batches_tracked is not None
+    assert int(norm.num_batches_tracked) == 0
+
+
+@pytest.mark.parametrize(("rate", "draws"), [(0.5, True), (0.0, False)])
+def test_dropout_is_seen_by_what_it_draws(rate: float, draws: bool) -> None:
+    subject = captured(nn.Sequential(nn.Linear(8, 8), nn.Dropout(rate)), positional(torch.ones(2, 8)))
+    assert draws_random(subject) == draws
+
+
+@pytest.mark.parametrize(
+    ("steps", "step_ns", "budget_s", "rounds", "repeats"),
+    [(150, 20e6, 600, 30, 3), (150, 1e9, 600, 20, 1), (1000, 1e6, 600, 30, 33), (11, 20e6, 600, 5, 1)],
+)
+def test_steps_fit_the_program_and_the_budget(
+    steps: int, step_ns: float, budget_s: float, rounds: int, repeats: int
+) -> None:
+    assert plan(steps, step_ns, budget_s).rounds(30, 0) == (rounds, repeats)
+    assert rounds * repeats <= steps
+
+
+def test_a_round_holds_what_workers_bring_at_once() -> None:
+    found = plan(150, 20e6, 600.0)
+    assert found.rounds(30, 4) == (18, 8)
+    assert found.rounds(8, 4) == (8, 8)
+    assert found.rounds(30, 32)[0] < 5
+
+
+def test_a_step_that_waits_for_all_batches_counts_with_those_that_do_not() -> None:
+    steady, bursts = Taken(Samples([[100] * 8] * 6), [1] * 6), Taken(Samples([[10, 10, 10, 370] * 2] * 6), [2] * 6)
+    assert ratio_of(_figure(steady, "latency"), _figure(bursts, "latency")).median == pytest.approx(1.0)
+    assert ratio_of(_figure(steady, "memory"), _figure(bursts, "memory")).median == pytest.approx(0.5)
+
+
+def test_too_few_steps_are_said() -> None:
+    with pytest.raises(UsageError, match="at least 11"):
+        plan(10, 1e6, 600.0)
+
+
+def test_predictions_come_from_the_phases() -> None:
+    quarter = Profile(phase_shares={"optimizer": 0.5, "data": 0.5})
+    assert handler("optimizer").predicted_gain(FusedOptimizer(), quarter) == pytest.approx(1 / 0.65)
+    assert handler("optimizer").predicted_gain(FusedOptimizer(), Profile()) == 1.0
+    assert handler("dataloader").predicted_gain(DataLoading(2), quarter) == pytest.approx(2.0)
+    assert handler("dataloader").predicted_gain(DataLoading(2), Profile()) == 1.0
+    few = Profile(findings=("too-few-threads",))
+    assert handler("threads").predicted_gain(Threads(1), few) < 1 < handler("threads").predicted_gain(Threads(8), few)
+
+
+def test_configs_stay_within_the_cores() -> None:
+    assert {each.intra_op for each in handler("threads").configs()} <= set(range(1, cores() + 1))
+    assert all(each.num_workers <= cores() for each in handler("dataloader").configs())
