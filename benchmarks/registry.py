@@ -10,7 +10,7 @@ from benchmarks.measurements.dynamic_batcher import DYNAMIC_BATCHER
 from benchmarks.measurements.exporting import Exporting
 from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
-from benchmarks.measurements.live import Live
+from benchmarks.measurements.live import Live, LiveAge
 from benchmarks.measurements.long_run import LongRun
 from benchmarks.measurements.optimize_accuracy import AGREEMENTS, Retrieval
 from benchmarks.measurements.optimize_false_wins import FALSE_WINS
@@ -65,6 +65,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Flame(),
     Tui(),
     Live(),
+    LiveAge(),
     Importing(),
     Exporting(),
     PYTHON_STACKS,

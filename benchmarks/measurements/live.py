@@ -1,4 +1,4 @@
-"""What ``run --live`` costs the program: its steps under the TUI in a terminal, against the same recording without."""
+"""``run --live``: what it costs the program, and how old what it shows is."""
 
 from __future__ import annotations
 
@@ -59,6 +59,35 @@ class Live:
             row(samples, lambda sample: sample["live"] / sample["ops"], "run --live / run", "x"),
             row(samples, lambda sample: sample["ops"] / sample["bare"], "run / bare", "x"),
             row(samples, lambda sample: sample["live"] / sample["bare"], "run --live / bare", "x"),
+        )
+
+
+@dataclass(frozen=True)
+class LiveAge:
+    """The TUI follows a recording of the densest program; a session in a new process each round."""
+
+    name: str = "live-age"
+    title: str = "A run in progress in the TUI: age of what the operators' pane shows, at any moment"
+    max_rounds: int | None = 5
+    in_default_set: bool = False
+
+    def measure_round(self, session: Session, index: int) -> Sample:
+        """Ages over some seconds. Raises BenchmarkError."""
+        session.build_recorder()
+        result = session.work_dir / "age.json"
+        steps, seconds = (2_000, 2) if session.quick else (20_000, 12)
+        command = [sys.executable, "-m", "benchmarks.programs.tui_age", str(steps), str(seconds)]
+        session.run_command(command, {RESULT_VARIABLE: str(result)})
+        found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
+        result.unlink()
+        return found
+
+    def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
+        """Return the ages of each session."""
+        return present(
+            row(samples, lambda sample: sample["median_s"], "age, median", "s", bar=1.0),
+            row(samples, lambda sample: sample["p95_s"], "age, 95th percentile", "s", bar=1.0),
+            row(samples, lambda sample: sample["largest_s"], "age, largest", "s"),
         )
 
 
