@@ -56,8 +56,8 @@ class StepsReader:
                 elif segment.closed:
                     self._closed[path] = segment
             segments.append(segment)
-        if sum(map(len, segments)) == len(self.boundaries.start_ns):
-            return False
+        if sum(map(len, segments)) <= len(self.boundaries.start_ns):
+            return False  # fewer where the run was converted to its end just now, and the files are gone
         self.boundaries = StepBoundaries(
             np.concatenate([segment.start_ns for segment in segments]),
             np.concatenate([segment.dur_ns for segment in segments]),

@@ -73,6 +73,21 @@ def test_steps_that_wait_to_be_written_are_there_too(run_dir: Path, process: Wri
         process.steps([(FIRST_NS + 1000 * count, 100 + count)])
 
 
+def test_run_that_is_converted_to_its_end_while_it_is_read(
+    run_dir: Path, process: WrittenProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.context("aten::mm")
+    process.steps([(FIRST_NS, 100)])
+    reader = LiveRunReader(run_dir)
+    reader.open().close()
+    found = reader._waiting()
+    process.end()
+    Converter(run_dir, max_size_bytes=NO_LIMIT).finish()
+    monkeypatch.setattr(reader, "_waiting", lambda: found)
+    with reader.open() as run:
+        assert run.rows("SELECT step, dur_ns FROM spans WHERE kind = 'step'") == [(0, 100)]
+
+
 @pytest.mark.usefixtures("eager")
 def test_what_moves_into_parts_is_neither_missed_nor_told_twice(run_dir: Path, process: WrittenProcess) -> None:
     context = process.context("aten::mm")
