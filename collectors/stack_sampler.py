@@ -8,11 +8,14 @@ Standard library only: it runs in the user's environment. All of it is one threa
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import sys
 import time
 from _thread import allocate_lock, get_ident, start_new_thread
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, islice, tee
 from pathlib import Path
 from types import CodeType, FrameType
@@ -232,9 +235,24 @@ def running_threads() -> tuple[dict[int, FrameType], list[int]]:
     into C, in which no other thread can run Python, and so none can end.
     """
     taken, asked = tee(islice(iter(sys._current_frames, None), 1))
-    clocks = list(map(time.pthread_getcpuclockid, chain.from_iterable(asked)))
+    with _no_collection():
+        clocks = list(map(time.pthread_getcpuclockid, chain.from_iterable(asked)))
     # Linux puts the number into that of the thread's CPU clock, as include/linux/posix-timers.h lays out.
     return next(taken), [~(clock >> 3) for clock in clocks]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python 3.11 makes frame objects under the lock that threads need to start and to end: a collection in between,
+    which may run the program's code, could wait for such a thread for ever."""
+    collects = sys.version_info[:2] == (3, 11) and gc.isenabled()
+    if collects:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def thread_ids() -> dict[int, int]:

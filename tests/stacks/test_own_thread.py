@@ -68,6 +68,29 @@ def test_the_kernels_numbers_of_threads() -> None:
         assert found.items() >= expected.items()
 
 
+@pytest.mark.parametrize("collects", [True, False])
+def test_nothing_is_collected_while_frames_are_taken(collects: bool) -> None:
+    began = 0
+
+    def collected(phase: str, _: dict[str, int]) -> None:
+        nonlocal began
+        began += phase == "start"
+
+    before, threshold = gc.isenabled(), gc.get_threshold()
+    with waiting_threads(100):
+        gc.callbacks.append(collected)
+        gc.set_threshold(1, 1, 1)
+        try:
+            gc.enable() if collects else gc.disable()
+            thread_ids()
+            assert gc.isenabled() is collects
+        finally:
+            gc.set_threshold(*threshold)
+            gc.callbacks.remove(collected)
+            gc.enable() if before else gc.disable()
+    assert began < 50, "a collection for every frame that was made"
+
+
 def test_threads_that_end_at_any_moment_of_a_sample_do_no_harm(tmp_path: Path) -> None:
     sampler = OwnSampler(tmp_path, 100)
     with waiting_threads(300) as threads:
