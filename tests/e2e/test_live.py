@@ -110,6 +110,7 @@ def test_run_is_seen_while_it_goes_on_and_keys_reach_the_program(terminal: Tmux,
     terminal.press("Enter")
     terminal.wait_for("program: exit status 7")
     terminal.wait_for("finished")
+    terminal.wait_until_gone("keys go to")  # a moment later, so that what is typed to a program that ends is no command
     terminal.press("q")
     shown = terminal.wait_for(PROMPT + "$")
     assert "step 4 trained" in terminal.wait_for("recorded")
