@@ -133,14 +133,8 @@ def test_leaves_alone_what_has_no_fixed_size() -> None:
     assert found_in(lambda x: F.max_pool2d(torch.relu(torch.conv2d(x, WEIGHT)), 2), IMAGES, dynamic=True) == []
 
 
-def decide(monkeypatch: pytest.MonkeyPatch, enter: Callable[[], Any]) -> int:
-    """How many sites the decorator's backend would hand to the measurement, on a machine that has Triton."""
-    asked: list[conv_pool.Site] = []
-
-    def replace(graph: torch.fx.GraphModule, chosen: Callable[[conv_pool.Site], bool]) -> int:
-        asked.extend(conv_pool.sites(graph))
-        assert not any(chosen(site) for site in asked), "on the CPU none is chosen, and none measured"
-        return 0
+def new_stem() -> Any:
+    """A chain of a class of its own, for which nothing is settled yet."""
 
     @fuse_operators
     class Stem(nn.Module):
@@ -151,10 +145,22 @@ def decide(monkeypatch: pytest.MonkeyPatch, enter: Callable[[], Any]) -> int:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return F.max_pool2d(torch.relu(self.conv(images)), 2)
 
+    return Stem().eval()
+
+
+def decide(monkeypatch: pytest.MonkeyPatch, enter: Callable[[], Any]) -> int:
+    """How many sites the decorator's backend would hand to the measurement, on a machine that has Triton."""
+    asked: list[conv_pool.Site] = []
+
+    def replace(graph: torch.fx.GraphModule, chosen: Callable[[conv_pool.Site], bool]) -> int:
+        asked.extend(conv_pool.sites(graph))
+        assert not any(chosen(site) for site in asked), "on the CPU none is chosen, and none measured"
+        return 0
+
     monkeypatch.setattr(conv_pool, "has_triton", lambda: True)
     monkeypatch.setattr(conv_pool, "replace", replace)
     with enter():
-        Stem().eval()(IMAGES)
+        new_stem()(IMAGES)
     return len(asked)
 
 
@@ -173,15 +179,6 @@ def test_only_without_gradients_and_autocast(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.gpu
 @pytest.mark.parametrize("wins", [True, False])
 def test_on_a_gpu_it_is_one_kernel_where_it_wins(monkeypatch: pytest.MonkeyPatch, wins: bool) -> None:
-    @fuse_operators
-    class Stem(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(4, 8, 3)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return F.max_pool2d(torch.relu(self.conv(images)), 2)
-
     measured: list[bool] = []
 
     def is_faster(shape: conv_pool.Shape, measure: Callable[[conv_pool.Shape], bool] = conv_pool.is_faster) -> bool:
@@ -189,7 +186,7 @@ def test_on_a_gpu_it_is_one_kernel_where_it_wins(monkeypatch: pytest.MonkeyPatch
         return wins
 
     monkeypatch.setattr(conv_pool, "is_faster", is_faster)
-    stem, images = Stem().eval().cuda(), IMAGES.cuda()
+    stem, images = new_stem().cuda(), IMAGES.cuda()
     with torch.inference_mode():
         found = stem(images)
         torch.testing.assert_close(found, F.max_pool2d(torch.relu(stem.conv(images)), 2), rtol=1e-3, atol=1e-3)
