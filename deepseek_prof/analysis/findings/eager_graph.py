@@ -24,7 +24,7 @@ def eager_graph(evidence: Evidence) -> Finding | None:
         return None
     # One or two between matrix products leave a compiler little to join.
     long = [each for each in chains(evidence, step, _PHASES, SMALL_NS) if each.length >= MIN_CHAIN]
-    whole_ns = evidence.wall_ns / evidence.steps
+    whole_ns = step.dur_ns
     share = min(1.0, sum(each.dur_ns for each in long) / whole_ns)
     if share < MIN_SHARE:
         return None

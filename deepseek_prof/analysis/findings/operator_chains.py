@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deepseek_prof.analysis.findings.evidence import Calls, Evidence
-from deepseek_prof.analysis.findings.typical_step import driving_threads
+from deepseek_prof.analysis.findings.typical_step import driving_threads, usual_durations_ns
 from deepseek_prof.analysis.steps import Step
 
 JOINABLE = frozenset({"elementwise", "activation", "norm", "softmax", "random"})
@@ -23,7 +23,7 @@ class Chain:
     phase: str
     length: int
     dur_ns: float
-    """Of mean calls: one step alone may have been interrupted anywhere."""
+    """Of usual calls: one step alone may have been interrupted anywhere."""
 
 
 def chains(evidence: Evidence, step: Step, phases: frozenset[str], least_ns: int) -> Iterator[Chain]:
@@ -36,6 +36,7 @@ def chains(evidence: Evidence, step: Step, phases: frozenset[str], least_ns: int
         if any(around.kind == "op" and around.type in JOINABLE for around in evidence.above(each))
     }
     threads = driving_threads(evidence, step)
+    usual_ns = usual_durations_ns(evidence, step)
     pending: list[Calls] = []
     for tid, context_id in evidence.run.rows(
         "SELECT tid, context_id FROM raw_spans WHERE rank = ? AND pid = ? AND step = ? ORDER BY start_ns",
@@ -46,19 +47,16 @@ def chains(evidence: Evidence, step: Step, phases: frozenset[str], least_ns: int
             continue
         joinable = each.type in JOINABLE and each.phase in phases
         if pending and (each.phase != pending[-1].phase or not (joinable or each.type in _NEUTRAL)):
-            yield _chain(pending)
+            yield _chain(pending, usual_ns)
             pending = []
-        if joinable and _mean_ns(each) >= least_ns:
+        if joinable and usual_ns[each.context_id] >= least_ns:
             pending.append(each)
     if pending:
-        yield _chain(pending)
+        yield _chain(pending, usual_ns)
 
 
-def _mean_ns(calls: Calls) -> float:
-    return calls.dur_ns / calls.count
-
-
-def _chain(members: list[Calls]) -> Chain:
-    layer = max(members, key=_mean_ns).layer or ""
+def _chain(members: list[Calls], usual_ns: dict[int, float]) -> Chain:
+    durations_ns = [usual_ns[each.context_id] for each in members]
+    layer = members[durations_ns.index(max(durations_ns))].layer or ""
     # A block's norm and activation are neighbours, though each is a module of its own.
-    return Chain(layer.rpartition(".")[0] or layer, members[0].phase, len(members), sum(map(_mean_ns, members)))
+    return Chain(layer.rpartition(".")[0] or layer, members[0].phase, len(members), sum(durations_ns))

@@ -94,6 +94,15 @@ def test_other_operators_are_no_chain(record: Record, draw: Draw) -> None:
     assert eager_graph(record(draw)) is None
 
 
+def test_one_interruption_makes_no_chain(record: Record) -> None:
+    def draw(step: StepTemplate, index: int) -> None:
+        product(step, 400)
+        operator(step, "aten::add", 5_000 if index == 5 else 20)
+        operator(step, "aten::add", 20, times=3)
+
+    assert eager_graph(record(draw)) is None
+
+
 def test_what_an_operator_calls_for_itself_is_no_chain(record: Record) -> None:
     def draw(step: StepTemplate, _: int) -> None:
         with step.span("aten::batch_norm", Kind.OP, Phase.FORWARD, "norm"):
