@@ -36,6 +36,8 @@ class Pane(Vertical, Generic[T]):
     """Id of the widget, and what :meth:`ProfilerApp.open_pane` takes: ``operators``."""
     title: ClassVar[str]
     """In the row of tabs: ``Operators``."""
+    short_title: ClassVar[str] = ""
+    """The same where there is little room: ``Ops``; empty: ``title`` is short enough."""
 
     @dataclass
     class Drawn(Message):

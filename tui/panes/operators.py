@@ -49,6 +49,7 @@ class Operators(SortedPane[TopTable]):
 
     name_of = "operators"
     title = "Operators"
+    short_title = "Ops"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "sort", "Sort")]
 
     def __init__(self, session: RunSession) -> None:
