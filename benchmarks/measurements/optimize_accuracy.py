@@ -66,7 +66,7 @@ class Agreement:
     def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
         """Return the share of images with another class."""
         return present(
-            row(samples, lambda sample: 100 * (1 - sample["agreement"]), "another class than eager's", "%", bar=1.0)
+            row(samples, lambda sample: round(100 * (1 - sample["agreement"]), 6), "another class", "%", bar=1.0)
         )
 
 
