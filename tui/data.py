@@ -166,8 +166,9 @@ class RunSession:
         from deepseek_prof.recording.recover import is_recording
 
         began_s = time.monotonic()
-        stamp = _stamp_of(self.path)  # before reading: what changes meanwhile is read again
         self._recording = is_recording(self.path) or (self.program is not None and not self.program.completed)
+        # Before reading: what changes meanwhile is read again, as is all that is still recorded.
+        stamp = None if self._recording else _stamp_of(self.path)
         run = self._open_live() if self._recording else Run.open(self.path)
         try:
             if not run.has_totals:
