@@ -7,7 +7,7 @@ the run's own path nor a half-written file can change what is read. Folders with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,11 +124,8 @@ def _create(
         elif run_dir / folder not in path.parents:
             continue
         groups.setdefault(_partition(path, run_dir), []).append(path)
-    names = ", ".join(f'"{column}"' for column in columns)
-    parts = [
-        f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths, pinned)}"
-        for (rank, pid), paths in groups.items()
-    ]
+    names = _column_names(folder)
+    parts = [select_files(run_dir, folder, paths, pinned) for paths in groups.values()]
     typed = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
     parts = parts or [f"SELECT NULL::INTEGER AS rank, NULL::BIGINT AS pid, {typed} WHERE FALSE"]
     try:
@@ -141,7 +138,18 @@ def _create(
     return set(groups)
 
 
-def _read_parquet(paths: list[Path], pinned: Mapping[Path, int] | None = None) -> str:
+def select_files(run_dir: Path, folder: str, paths: Sequence[Path], pinned: Mapping[Path, int] | None = None) -> str:
+    """SQL: the rows of Parquet files in ``folder`` of a run, all of one process, with its rank and pid."""
+    rank, pid = _partition(paths[0], run_dir)
+    names = _column_names(folder)
+    return f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths, pinned)}"
+
+
+def _column_names(folder: str) -> str:
+    return ", ".join(f'"{column}"' for column in _COLUMNS[folder])
+
+
+def _read_parquet(paths: Sequence[Path], pinned: Mapping[Path, int] | None = None) -> str:
     named = (quoted_path(path) if pinned is None else f"'/proc/self/fd/{pinned[path]}'" for path in paths)
     return f"read_parquet([{', '.join(named)}], hive_partitioning=false)"
 

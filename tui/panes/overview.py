@@ -17,7 +17,6 @@ from deepseek_prof.analysis.overview import overview
 from deepseek_prof.analysis.series import Series, counters, metrics
 from deepseek_prof.analysis.steps import percentile
 from deepseek_prof.analysis.summary import Summary
-from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.text import clean, count, duration, percent, size
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import bar, histogram, sparkline
@@ -67,25 +66,19 @@ class Overview(Pane[Figures]):
                 yield Static(id="right")
 
     def read(self, run: Run, selection: Selection) -> Figures:
-        """All but what :meth:`_load_slow` reads."""
+        """All but what :func:`_read_slow` reads."""
         return overview(run, selection.condition)
 
     def draw(self, found: Figures, selection: Selection) -> None:
         """All sections; findings a moment later."""
         self._figures = found
         self._redraw()
-        if found.summary is not None:
-            self.run_worker(self._load_slow(found.summary), exclusive=True, group="slow")
+        summary = found.summary
+        if summary is not None:
+            self.read_later(lambda run: _read_slow(run, summary), self._show_slow)
 
-    async def _load_slow(self, summary: Summary) -> None:
-        def read(run: Run) -> _Slow:
-            return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
-
-        try:
-            self._slow = await self.session.ask(read, later=True)
-        except DeepseekProfError as error:
-            self.post_message(self.Failed(error))
-            return
+    def _show_slow(self, found: _Slow) -> None:
+        self._slow = found
         self._redraw()
 
     def on_resize(self, event: Resize) -> None:
@@ -117,6 +110,10 @@ class Overview(Pane[Figures]):
             text.append(line)
             text.append(bar(each.share, max(5, width - len(line))), phase_colour(each.phase, dark=dark))
         return text
+
+
+def _read_slow(run: Run, summary: Summary) -> _Slow:
+    return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
 
 
 def _stacked(sections: Sequence[Text]) -> Text:
