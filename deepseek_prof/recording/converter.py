@@ -27,6 +27,7 @@ from deepseek_prof.recording.live_process import (
     steps_file_name,
 )
 from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
+from deepseek_prof.recording.program_metrics import CounterSink, ProgramMetrics
 from deepseek_prof.recording.run_events import RunEvents
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
@@ -49,10 +50,10 @@ _STEPS_SHARE = 0.01
 class Converter:
     """Converts one run. Only one may work on a run at a time; a second raises OutputError.
 
-    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context.
+    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums. ``counter_sink`` gets the program's metrics.
     """
 
-    def __init__(self, run_dir: Path, *, max_size_bytes: int) -> None:
+    def __init__(self, run_dir: Path, *, max_size_bytes: int, counter_sink: CounterSink | None = None) -> None:
         self._run_dir = run_dir
         self._live = run_dir / "live"
         self._max_size_bytes = max_size_bytes
@@ -60,7 +61,7 @@ class Converter:
         self._part_rows = min(_MAX_PART_ROWS, max(_MIN_PART_ROWS, max_size_bytes // 8 // _ROW_BYTES))
         try:
             self._live.mkdir(mode=0o700, exist_ok=True)
-            # Held until `finish` or our death, and not inherited by the programs that we start.
+            # Held until `finish` or our death; not inherited by the programs that we start.
             self._lock = (self._live / LOCK_NAME).open("wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -72,6 +73,7 @@ class Converter:
         events = RecordingEvents(run_dir)
         self._record = RunRecord(run_dir, events)
         self._event_files = EventFiles(self._files)
+        self._metrics = ProgramMetrics(run_dir, counter_sink)
         content = self._record.read()
         self._run_events = RunEvents(events, content)
         self._stacks = StackConversion(self._files, content, self._record.warn)
@@ -127,8 +129,6 @@ class Converter:
             return False
         return True
 
-    # --- one round over all processes
-
     def _convert_all(self, *, final: bool) -> bool:
         processes, foreign = find_processes(self._live, self._processes)
         for name in foreign:
@@ -170,8 +170,10 @@ class Converter:
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
+        rank_known = self._files.rank(process.pid)
+        self._metrics.convert(process.directory, rank_known, final=final or not alive)
         self._stacks.collect(process)
-        self._run_events.refresh(process, self._files.rank(process.pid), self._record.clock_offset_ns(), alive=alive)
+        self._run_events.refresh(process, rank_known, self._record.clock_offset_ns(), alive=alive)
         process.finished = not alive
 
     def _convert_events(self, process: LiveProcess, *, final: bool) -> None:
@@ -237,8 +239,6 @@ class Converter:
             dispose(path, alive=alive)
         if self._files.size_bytes > self._max_size_bytes:
             self._spans_evicted += evict_oldest(self._files, self._max_size_bytes)
-
-    # --- contexts and steps
 
     def _refresh(self, process: LiveProcess, *, alive: bool, complete: bool) -> None:
         """Reads and writes what is new. Steps, whose file is written anew each time, wait, unless ``complete``."""
