@@ -60,7 +60,7 @@ class ProgramMetrics:
         self.log.flush()
         if self.log.lost:
             self._emit(
-                "warning", "collector_failed", {"message": f"{self.log.lost} values of metrics were not written"}
+                "warning", "collector_failed", {"message": f"{self.log.lost} metric values were not written"}
             )
 
     @stays_outside
