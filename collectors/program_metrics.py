@@ -59,9 +59,7 @@ class ProgramMetrics:
         self._reader.finish()
         self.log.flush()
         if self.log.lost:
-            self._emit(
-                "warning", "collector_failed", {"message": f"{self.log.lost} metric values were not written"}
-            )
+            self._emit("warning", "collector_failed", {"message": f"{self.log.lost} metric values were not written"})
 
     @stays_outside
     def told(self, name: str, value: Any, unit: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,12 +15,17 @@ from deepseek_prof.interfaces import CounterSample
 from deepseek_prof.recording.part_files import write_parquet
 from deepseek_prof.trace.schema import COUNTERS
 
-CounterSink: TypeAlias = Callable[[Sequence[CounterSample]], None]
-"""Takes counters as they arrive, each once."""
+MetricSink: TypeAlias = Callable[[CounterSample], None]
+"""Takes values as they arrive, each once."""
 
 _PERIOD_S = 5.0
 """While a process runs, its file is written anew this often at most."""
 _MAX_NAME = 300
+
+
+@dataclass(frozen=True)
+class ProgramSample(CounterSample):
+    """A value that a profiled process told: its file is the converter's, which ``recover`` can complete."""
 
 
 class ProgramMetrics:
@@ -29,11 +35,11 @@ class ProgramMetrics:
     neither loses nor repeats a value: ``counters/rank=R/<process>-metrics-NNNNN.parquet``.
     """
 
-    def __init__(self, run_dir: Path, sink: CounterSink | None = None) -> None:
+    def __init__(self, run_dir: Path, sink: MetricSink | None = None) -> None:
         self._counters = run_dir / "counters"
         self._sink = sink
         self._read_bytes: dict[Path, int] = {}
-        self._samples: dict[Path, list[CounterSample]] = {}
+        self._samples: dict[Path, list[ProgramSample]] = {}
         self._due_s: dict[Path, float] = {}
         self._rank: dict[Path, int] = {}
         self._unwritten: set[Path] = set()
@@ -46,7 +52,8 @@ class ProgramMetrics:
                 self._samples.setdefault(path, []).extend(fresh)
                 self._unwritten.add(path)
                 if self._sink is not None:
-                    self._sink(fresh)
+                    for sample in fresh:
+                        self._sink(sample)
             elif self._rank.get(path, rank) != rank:  # told late
                 self._unwritten.add(path)
             if path in self._unwritten and (final or time.monotonic() >= self._due_s.get(path, 0.0)):
@@ -54,7 +61,7 @@ class ProgramMetrics:
                 self._unwritten.remove(path)
                 self._due_s[path] = time.monotonic() + _PERIOD_S
 
-    def _new(self, path: Path, rank: int) -> Iterator[CounterSample]:
+    def _new(self, path: Path, rank: int) -> Iterator[ProgramSample]:
         with path.open("rb") as file:
             file.seek(self._read_bytes.get(path, 0))
             data = file.read()
@@ -74,15 +81,15 @@ class ProgramMetrics:
         self._rank[path] = rank
 
 
-def parse_metric(line: bytes, rank: int) -> CounterSample | None:
+def parse_metric(line: bytes, rank: int) -> ProgramSample | None:
     """A line of a live file; None for one that is cut off or is no metric."""
     try:
         data = json.loads(line)
         ts_ns, name, value = data["ts_ns"], data["name"], data["value"]
-        unit, device = data.get("unit", ""), data["device"]
+        unit, device = data["unit"], data["device"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     known = isinstance(ts_ns, int) and 0 <= ts_ns < 1 << 63 and isinstance(value, int | float)
     if not known or not all(isinstance(text, str) for text in (name, unit, device)):
         return None
-    return CounterSample(ts_ns, rank, device[:_MAX_NAME], name[:_MAX_NAME], float(value), unit[:_MAX_NAME])
+    return ProgramSample(ts_ns, rank, device[:_MAX_NAME], name[:_MAX_NAME], float(value), unit[:_MAX_NAME])
