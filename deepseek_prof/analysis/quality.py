@@ -170,10 +170,8 @@ def _spikes(series: Floats) -> list[tuple[int, float, float]]:
             found.append((index, float(series[index]), float(usual[0])))
     for begin in range(SPIKE_WINDOW, len(series), _BLOCK):  # in blocks: the windows of a long series need much memory
         values = series[begin : begin + _BLOCK]
-        before = np.lib.stride_tricks.sliding_window_view(
-            series[begin - SPIKE_WINDOW : begin + _BLOCK - 1], SPIKE_WINDOW
-        )
-        usual, limit = _limits(before)
+        around = series[begin - SPIKE_WINDOW : begin + len(values) - 1]
+        usual, limit = _limits(np.lib.stride_tricks.sliding_window_view(around, SPIKE_WINDOW))
         found += [
             (begin + int(index), float(values[index]), float(usual[index]))
             for index in np.flatnonzero(np.abs(values - usual) > limit)
