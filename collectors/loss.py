@@ -88,7 +88,7 @@ class LossWatch:
         code, number = frame.f_code, frame.f_lineno
         line = linecache.getline(code.co_filename, number, frame.f_globals)
         found = _SCALED.search(line) or _CALLS.search(line)
-        name = found[1].removeprefix("self.") if found else "loss"
+        name = found[1].removeprefix("self.") if found and not found[1].startswith("torch.") else "loss"
         if name in self._names.values():
             name = f"{name} ({code.co_filename.rpartition('/')[2]}:{number})"
         return name

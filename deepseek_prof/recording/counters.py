@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from deepseek_prof.interfaces import CounterCollector, CounterSample
+from deepseek_prof.recording.event_files import RecordingEvents
 from deepseek_prof.recording.metric_hub import MetricHub
 from deepseek_prof.recording.part_files import write_parquet
 from deepseek_prof.recording.program_metrics import ProgramSample
@@ -31,6 +32,7 @@ class CounterWriter:
     ) -> None:
         self._run_dir = run_dir
         self._root_pid = root_pid
+        self._events = RecordingEvents(run_dir)
         self._due_s = {collector: time.monotonic() for collector in collectors}
         self._hub = hub or MetricHub()
         self._samples: list[CounterSample] = []
@@ -46,12 +48,23 @@ class CounterWriter:
         if due:
             ranks = self._rank_of_processes()
             for collector in due:
-                for sample in collector.sample(self._root_pid, ranks):
-                    self._hub.publish_sample(sample)
                 self._due_s[collector] = now_s + collector.interval_s
+                self._sample(collector, ranks)
         if now_s >= self._flush_s:
             self.close()
             self._flush_s = now_s + FLUSH_S
+
+    def _sample(self, collector: CounterCollector, ranks: dict[int, int]) -> None:
+        """What a collector cannot tell is told once as an event; one that fails is asked no more."""
+        try:
+            for sample in collector.sample(self._root_pid, ranks):
+                self._hub.publish_sample(sample)
+        except Exception as error:  # noqa: BLE001  # a driver's library may raise anything; the recording goes on
+            del self._due_s[collector]
+            collector.warnings.append(f"{collector.name} stopped: {type(error).__name__}: {error}")
+        for message in collector.warnings:
+            self._events.emit("warning", "collector_failed", {"message": message})
+        collector.warnings.clear()
 
     def close(self) -> None:
         """Write what has been taken since the last part."""
