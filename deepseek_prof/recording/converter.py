@@ -53,8 +53,8 @@ Watch = Callable[[LiveProcess, int, int, bool], None]
 class Converter:
     """Converts one run. Only one may work on a run at a time; a second raises OutputError.
 
-    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context. ``watch`` sees each process after
-    each round, with the steps that it has finished.
+    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context. ``watch`` sees each process
+    after each round, with the steps that it has finished.
     """
 
     def __init__(self, run_dir: Path, *, max_size_bytes: int, watch: Watch | None = None) -> None:
