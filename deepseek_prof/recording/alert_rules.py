@@ -3,8 +3,8 @@
 ::
 
     rule      := metric test ["for" duration]
-    test      := (">" | ">=" | "<" | "<=" | "==" | "!=") number [unit]  |  "is" ("nan" | "inf" | "finite" | "not finite")
-               | "drops" number "%"
+    test      := (">" | ">=" | "<" | "<=" | "==" | "!=") number [unit]
+               | "is" ("nan" | "inf" | "finite" | "not finite") | "drops" number "%"
     duration  := number ("ms" | "s" | "m" | "min" | "h")
     metric    := a name of the hub, such as step_latency_p99, or one of ALIASES
 """
