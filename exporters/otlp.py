@@ -67,6 +67,8 @@ class OtlpSender:
         self._provider: Any = MeterProvider([reader], resource=resource)
         self._meter = self._provider.get_meter("deepseek_prof")
         hub.subscribe(self._saw)
+        for sample in hub.latest():
+            self._saw(sample)
 
     def _saw(self, sample: CounterSample) -> None:
         metric = exported(sample)
