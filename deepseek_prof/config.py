@@ -136,6 +136,9 @@ _TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
 _FLAG_KEYS = {"quiet": "quiet", "python-stacks": "python_stacks", "native-stacks": "native_stacks"}
 """Keys that are true or false, with their field."""
 
+_LIST_KEYS = {"alert": "alerts"}
+"""Keys that are lists of text, with their field: options that may be repeated."""
+
 
 def load_settings(
     options: Mapping[str, str | None],
@@ -150,7 +153,7 @@ def load_settings(
         options: by option name without dashes in front, such as ``max-size``.
         flags: options without a value that were given, such as ``python-stacks``.
         quiet: whether ``--quiet`` was given.
-        alerts: what ``--alert`` was given with, each time.
+        alerts: what ``--alert`` was given with, each time; they replace those of the file.
         directory: where the search for ``pyproject.toml`` starts, going up; default: the working directory.
 
     Raises:
@@ -165,7 +168,9 @@ def load_settings(
             except UsageError as error:
                 raise UsageError(f"--{key}: {error}") from error
     values.update({_FLAG_KEYS[flag]: True for flag in (*flags, *(["quiet"] if quiet else []))})
-    settings = RunSettings(**values, alerts=tuple(alerts))
+    if alerts:
+        values["alerts"] = tuple(alerts)
+    settings = RunSettings(**values)
     if settings.native_stacks and not settings.python_stacks:
         raise UsageError("--native-stacks needs --python-stacks: it adds C and C++ frames to them.")
     return settings
@@ -193,8 +198,13 @@ def _from_pyproject(directory: Path) -> dict[str, Any]:
                 raise UsageError(f"{path}: [tool.{TABLE_NAME}] {key} must be true or false.")
             values[_FLAG_KEYS[key]] = value
             continue
+        if key in _LIST_KEYS:
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise UsageError(f"{path}: [tool.{TABLE_NAME}] {key} must be a list of text.")
+            values[_LIST_KEYS[key]] = tuple(value)
+            continue
         if key not in _TEXT_KEYS:
-            known = [*_TEXT_KEYS, *_FLAG_KEYS]
+            known = [*_TEXT_KEYS, *_FLAG_KEYS, *_LIST_KEYS]
             close = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
             raise UsageError(f"{path}: [tool.{TABLE_NAME}] has no setting {key!r}.{hint}")

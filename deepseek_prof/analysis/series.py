@@ -13,7 +13,7 @@ from deepseek_prof.trace.run import Condition, Run
 _OUR_EVENTS = (
     "run_start", "run_end", "process_start", "process_end", "worker_start", "worker_end", "step_summary", "slow_step",
     "nan_loss", "dataloader_stall", "graph_break", "recompile", "oom", "collector_failed", "spans_dropped", "log",
-    "warning",
+    "warning", "alert_fired", "alert_cleared",
 )  # fmt: skip
 _MAX_POINTS = 2_000
 _MAX_METRICS = 12

@@ -16,7 +16,8 @@ from deepseek_prof.recording.metric_hub import MetricHub
 from deepseek_prof.recording.part_files import write_parquet
 from deepseek_prof.trace.schema import COUNTERS
 
-FLUSH_S = 60.0
+_FLUSH_SHARE, _MIN_FLUSH_S, _MAX_FLUSH_S = 0.1, 1.0, 60.0
+"""A part is written each tenth of the run's age: soon for who looks on, and yet few parts."""
 
 
 class CounterWriter:
@@ -35,7 +36,8 @@ class CounterWriter:
         self._samples: list[CounterSample] = []
         self._hub.subscribe(self._samples.append)  # list.append is atomic: other threads may publish
         self._parts = 0
-        self._flush_s = time.monotonic() + FLUSH_S
+        self._began_s = time.monotonic()
+        self._flush_s = self._began_s + _MIN_FLUSH_S
         self._ranks: dict[str, tuple[int, int]] = {}
 
     def poll(self) -> None:
@@ -50,7 +52,8 @@ class CounterWriter:
                 self._due_s[collector] = now_s + collector.interval_s
         if now_s >= self._flush_s:
             self.close()
-            self._flush_s = now_s + FLUSH_S
+            age_s = now_s - self._began_s
+            self._flush_s = now_s + min(_MAX_FLUSH_S, max(_MIN_FLUSH_S, _FLUSH_SHARE * age_s))
 
     def close(self) -> None:
         """Write what has been taken since the last part."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepseek_prof.interfaces import CounterSample
 from deepseek_prof.recording.business_metrics import ProcessThroughput
 from deepseek_prof.recording.input_totals import FILE_NAME, InputTotals, InputTotalsWriter, read_input_totals
 from deepseek_prof.recording.metric_hub import MetricHub
@@ -30,7 +31,8 @@ def values(hub: MetricHub) -> dict[str, float]:
 
 
 def test_steps_become_latency_and_throughput_once_a_second() -> None:
-    hub, seen = MetricHub(), []
+    hub = MetricHub()
+    seen: list[CounterSample] = []
     hub.subscribe(seen.append)
     process = ProcessThroughput(hub)
     durations = [100 * MS] * 30
