@@ -87,7 +87,7 @@ def _questions(smi: Any, handle: Any) -> dict[str, Callable[[], Iterator[tuple[s
 
     def temperature() -> Iterator[tuple[str, Any, str]]:
         place, which = smi.AmdSmiTemperatureType.HOTSPOT, smi.AmdSmiTemperatureMetric.CURRENT
-        yield "temperature", smi.amdsmi_get_temp_metric(handle, place, which), "°C"
+        yield "temperature", smi.amdsmi_get_temp_metric(handle, place, which), "C"
 
     def clocks() -> Iterator[tuple[str, Any, str]]:
         for name, kind in (("sm_clock", smi.AmdSmiClkType.GFX), ("memory_clock", smi.AmdSmiClkType.MEM)):

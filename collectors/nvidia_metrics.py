@@ -132,7 +132,7 @@ class _Gpu:
 
     def _temperature(self) -> Iterator[Reading]:
         found = self._nvml.nvmlDeviceGetTemperature(self._handle, self._nvml.NVML_TEMPERATURE_GPU)
-        yield "temperature", float(found), "°C"
+        yield "temperature", float(found), "C"
 
     def _clocks(self) -> Iterator[Reading]:
         for name, clock in (("sm_clock", self._nvml.NVML_CLOCK_SM), ("memory_clock", self._nvml.NVML_CLOCK_MEM)):

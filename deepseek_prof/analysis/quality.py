@@ -9,10 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from deepseek_prof.analysis.metrics import PROGRAM_DEVICE
 from deepseek_prof.trace.run import Run
 
-PROGRAM = "program"
-"""The ``device`` of counters that the program itself told."""
 WINDOWS = 10
 MIN_PER_WINDOW = 5
 SPIKE_WINDOW = 50
@@ -93,7 +92,7 @@ def quality(run: Run) -> tuple[QualityStat, ...]:
         "FROM counters c ASOF LEFT JOIN steps s ON c.rank = s.rank AND c.ts_ns >= s.start_ns "
         "WHERE c.device = ? GROUP BY c.name, c.rank "
         "ORDER BY NOT contains(lower(c.name), 'loss'), c.name, c.rank LIMIT ?",
-        [PROGRAM, _MAX_SERIES],
+        [PROGRAM_DEVICE, _MAX_SERIES],
     )
     return tuple(describe(name, unit or "", rank, values, steps) for name, rank, unit, values, steps in rows)
 

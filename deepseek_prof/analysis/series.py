@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deepseek_prof.analysis.quality import PROGRAM
+from deepseek_prof.analysis.metrics import PROGRAM_DEVICE
 from deepseek_prof.trace.run import Condition, Run
 
 _OUR_EVENTS = (
     "run_start", "run_end", "process_start", "process_end", "worker_start", "worker_end", "step_summary", "slow_step",
     "nan_loss", "dataloader_stall", "graph_break", "recompile", "oom", "collector_failed", "spans_dropped", "log",
-    "warning",
+    "warning", "alert_fired", "alert_cleared",
 )  # fmt: skip
 _MAX_POINTS = 2_000
 _MAX_METRICS = 12
@@ -66,7 +66,7 @@ def counters(run: Run) -> tuple[Series, ...]:
     """
     rows = run.rows(
         "SELECT name, coalesce(device, ''), rank, any_value(unit), list(value ORDER BY ts_ns) "
-        f"FROM counters WHERE isfinite(value) AND device IS DISTINCT FROM '{PROGRAM}' GROUP BY ALL ORDER BY 1, 2, 3"
+        f"FROM counters WHERE isfinite(value) AND device IS DISTINCT FROM '{PROGRAM_DEVICE}' GROUP BY ALL ORDER BY 1, 2, 3"
     )
     ranks = len({rank for _, _, rank, _, _ in rows})
     return tuple(
@@ -92,7 +92,7 @@ def metrics(run: Run) -> tuple[Series, ...]:
     counted = run.rows(
         "SELECT name, rank, list(value ORDER BY ts_ns) FROM counters WHERE isfinite(value) AND device = ? "
         "GROUP BY ALL ORDER BY 1, 2",
-        [PROGRAM],
+        [PROGRAM_DEVICE],
     )
     ranks = len({rank for _, rank, _ in counted})
     found: dict[str, list[float]] = {f"{name} rank {rank}" if ranks > 1 else name: told for name, rank, told in counted}

@@ -79,7 +79,8 @@ class ProcessThroughput:
     def _publish(self, end_ns: int, rank: int, offset_ns: int) -> None:
         assert self._since_ns is not None
         ts_ns = end_ns + offset_ns
-        for kind, latency in (("step_latency", self._steps), ("request_latency", self._requests)):
+        # Requests first: an alert on "latency" means theirs where there are any.
+        for kind, latency in (("request_latency", self._requests), ("step_latency", self._steps)):
             for name, value in latency.close_interval(end_ns).items():
                 self._hub.publish(f"{kind}_{name}", value, "ns", rank=rank, ts_ns=ts_ns)
         self._last_rate = (self._seen - self._since) * 1e9 / max(1, end_ns - self._since_ns)

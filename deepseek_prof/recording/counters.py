@@ -18,7 +18,8 @@ from deepseek_prof.recording.part_files import write_parquet
 from deepseek_prof.recording.program_metrics import ProgramSample
 from deepseek_prof.trace.schema import COUNTERS
 
-FLUSH_S = 60.0
+_FLUSH_SHARE, _MIN_FLUSH_S, _MAX_FLUSH_S = 0.1, 1.0, 60.0
+"""A part is written each tenth of the run's age: soon for who looks on, and yet few parts."""
 
 
 class CounterWriter:
@@ -38,7 +39,8 @@ class CounterWriter:
         self._samples: list[CounterSample] = []
         self._hub.subscribe(self._take)
         self._parts = 0
-        self._flush_s = time.monotonic() + FLUSH_S
+        self._began_s = time.monotonic()
+        self._flush_s = self._began_s + _MIN_FLUSH_S
         self._ranks: dict[str, tuple[int, int]] = {}
 
     def poll(self) -> None:
@@ -52,7 +54,8 @@ class CounterWriter:
                 self._sample(collector, ranks)
         if now_s >= self._flush_s:
             self.close()
-            self._flush_s = now_s + FLUSH_S
+            age_s = now_s - self._began_s
+            self._flush_s = now_s + min(_MAX_FLUSH_S, max(_MIN_FLUSH_S, _FLUSH_SHARE * age_s))
 
     def _sample(self, collector: CounterCollector, ranks: dict[int, int]) -> None:
         """What a collector cannot tell is told once as an event; one that fails is asked no more."""

@@ -18,7 +18,8 @@ from deepseek_prof.trace.schema import SPANS
 class StepBoundaries:
     """The finished steps of a process: step i is from ``start_ns[i]`` for ``dur_ns[i]``.
 
-    Where steps end with calls of root modules, ``call_ns[i]`` is the time inside of these; elsewhere it is ``dur_ns[i]``.
+    Where steps end with calls of root modules, ``call_ns[i]`` is the time inside of these; elsewhere it is
+    ``dur_ns[i]``.
     """
 
     start_ns: Int64s
