@@ -66,7 +66,8 @@ def counters(run: Run) -> tuple[Series, ...]:
     """
     rows = run.rows(
         "SELECT name, coalesce(device, ''), rank, any_value(unit), list(value ORDER BY ts_ns) "
-        f"FROM counters WHERE isfinite(value) AND device IS DISTINCT FROM '{PROGRAM_DEVICE}' GROUP BY ALL ORDER BY 1, 2, 3"
+        "FROM counters WHERE isfinite(value) AND device IS DISTINCT FROM ? GROUP BY ALL ORDER BY 1, 2, 3",
+        [PROGRAM_DEVICE],
     )
     ranks = len({rank for _, _, rank, _, _ in rows})
     return tuple(
