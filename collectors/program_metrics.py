@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from deepseek_prof.collectors import tracebacks
+from deepseek_prof.collectors.accelerator_metrics import AcceleratorMetrics
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.logged_numbers import numbers_in
 from deepseek_prof.collectors.loss import Emit, LossWatch
@@ -38,12 +39,13 @@ class ProgramMetrics:
         self._imports = imports
         self._reader = ScalarReader()
         self._loss = LossWatch(emit, self.log, self._reader)
+        self._accelerators = AcceleratorMetrics(self.log)
         self._undo: list[Callable[[], None]] = []
         self._failed = False
 
     def install(self) -> None:
         """Begin to note numbers."""
-        watch_backward(self._loss.backward_called)
+        watch_backward(self._backward_called)
         send_metrics_to(self.told)
         replace(torch.amp.GradScaler, "scale", self._observed(self._scaled), self._undo)
         for module, source in _WRITERS.items():
@@ -60,6 +62,14 @@ class ProgramMetrics:
         self.log.flush()
         if self.log.lost:
             self._emit("warning", "collector_failed", {"message": f"{self.log.lost} metric values were not written"})
+
+    @stays_outside
+    def _backward_called(self, outputs: Any, *, accumulates: bool) -> None:
+        try:
+            self._loss.backward_called(outputs, accumulates=accumulates)
+            self._accelerators.poll()
+        except Exception as error:  # noqa: BLE001  # private parts of torch, drivers: the program must not notice
+            self._fail(error)
 
     @stays_outside
     def told(self, name: str, value: Any, unit: str) -> None:
