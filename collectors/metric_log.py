@@ -1,6 +1,6 @@
 """Numbers that the program tells, as JSON Lines: ``live/<pid>-<start>/metrics-NNNNN.jsonl``; see docs/metrics.md.
 
-Lines are ``{"ts_ns", "name", "value", "unit", "device"}``. What comes faster than ``FLUSH_NS`` is written together.
+Lines are ``{"ts_ns", "value", "name", "unit", "device"}``. What comes faster than ``FLUSH_NS`` is written together.
 Standard library only: it runs in the user's environment.
 """
 
@@ -37,7 +37,8 @@ class MetricLog:
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
         self._offset_ns = unix_offset_ns(attachment.live_root.parent)
-        self._sources: dict[str, str] = {}
+        self._sources: dict[tuple[str, str], str] = {}
+        self._rests: dict[tuple[str, str, str, str], str] = {}
         self._directory = ""
         self._begin_file_series()
         self.lost = 0
@@ -58,19 +59,14 @@ class MetricLog:
         if str(self._attachment.directory) != self._directory:  # the first value, or the first one after a fork
             self._directory = str(self._attachment.directory)
             self._begin_file_series()
-        shown = self._name_for(source, name)
-        if shown is None:
+        now_ns = time.monotonic_ns()
+        rest = self._rests.get((source, name, unit, device)) or self._new_rest(source, name, unit, device)
+        if rest is None:
             self.lost += 1
             return
-        now_ns = time.monotonic_ns()
-        record = {
-            "ts_ns": (ts_ns or now_ns) + self._offset_ns,
-            "name": shown,
-            "value": float(value),
-            "unit": unit,
-            "device": device,
-        }
-        self._pending.append(json.dumps(record))
+        self._pending.append(
+            f'{{"ts_ns": {(ts_ns or now_ns) + self._offset_ns}, "value": {json.dumps(float(value))}{rest}'
+        )
         if now_ns - self._flushed_ns >= FLUSH_NS:
             self._flushed_ns = now_ns
             self.flush()
@@ -87,15 +83,17 @@ class MetricLog:
         except OSError:
             self.lost += len(lines)
 
-    def _name_for(self, source: str, name: str) -> str | None:
-        name = name[:_MAX_NAME]
-        if self._sources.get(name, source) != source:
-            name = f"{name} ({source})"
-        if name not in self._sources:
-            if len(self._sources) >= MAX_NAMES:
-                return None
-            self._sources[name] = source
-        return name
+    def _new_rest(self, source: str, name: str, unit: str, device: str) -> str | None:
+        """What follows the value in each line of a metric; None for one name too many."""
+        shown = name[:_MAX_NAME]
+        if self._sources.get((device, shown), source) != source:
+            shown = f"{shown} ({source})"
+        if len(self._rests) >= MAX_NAMES:
+            return None
+        self._sources[device, shown] = source
+        told = json.dumps({"name": shown, "unit": unit[:_MAX_NAME], "device": device})
+        self._rests[source, name, unit, device] = rest = f", {told[1:]}"
+        return rest
 
     def _write(self, lines: list[str]) -> None:
         if self._number >= MAX_FILES:

@@ -82,8 +82,8 @@ def _write_json(run: Run, condition: Condition | None) -> None:
         "run": {"path": str(run.path), **{key: run.info.get(key) for key in keys}},
         "verdict": asdict(judge(summary)) if condition is None else None,
         "summary": asdict(summary),
-        "quality": [asdict(metric) for metric in quality(run)],
         "metrics": [asdict(each) for each in metric_stats(run)],
+        "quality": [asdict(each) for each in quality(run)],
         "findings": [asdict(finding) for finding in _findings(run, summary, condition)],
     }
     print(json.dumps(content, indent=1))
