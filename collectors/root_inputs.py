@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ class RootInputs:
         """Begin at zero, with a file of its own: after a fork the file is the parent's."""
         self._writer: InputTotalsWriter | None = None
         self._failed = False
-        self._counted = 0
+        self._counted: weakref.ref[torch.nn.Module] | None = None
         self._calls = self._samples = self._tokens = 0
 
     @stays_outside
@@ -46,10 +47,10 @@ class RootInputs:
         Returns:
             whether this is the root that counts.
         """
-        if id(module) != self._counted:
+        if self._counted is None or self._counted() is not module:
             if next(module.parameters(), None) is None:
                 return False
-            self._counted = id(module)
+            self._counted = weakref.ref(module)
         self._calls += calls
         # Reading a shape while torch.jit traces would add to the program's graph.
         found = None if _tracing_state() is not None else _called_with(sys._getframe(depth).f_locals)

@@ -25,20 +25,39 @@ _UNITS = {
 }
 """Of our units: the end of a Prometheus name, the factor to the base unit, and the base unit in UCUM."""
 
-DESCRIPTIONS = {
-    "rss": "Sum of the resident sets of the program's processes",
-    "cpu": "CPU time of the program's processes over wall time; above 1 for several cores",
-    "step_latency_p50": "Median duration of a step over the last 10 seconds",
-    "step_latency_p90": "90th percentile of the duration of a step over the last 10 seconds",
-    "step_latency_p99": "99th percentile of the duration of a step over the last 10 seconds",
-    "request_latency_p50": "Median duration of a call of the root modules over the last 10 seconds",
-    "request_latency_p90": "90th percentile of the duration of a call of the root modules over the last 10 seconds",
-    "request_latency_p99": "99th percentile of the duration of a call of the root modules over the last 10 seconds",
-    "throughput_steps": "Steps that ended a second",
-    "throughput_samples": "Samples a second that the root module was called with",
-    "throughput_tokens": "Tokens a second that the root module was called with",
+KNOWN = {
+    "rss": ("bytes", "Sum of the resident sets of the program's processes"),
+    "cpu": ("percent", "CPU time of the program's processes over wall time; above 1 for several cores"),
+    "disk_read": ("bytes/s", "What the program's processes read from disks"),
+    "disk_write": ("bytes/s", "What the program's processes write to disks"),
+    "network_rx": ("bytes/s", "What the machine receives over the network"),
+    "network_tx": ("bytes/s", "What the machine sends over the network"),
+    "step_latency_p50": ("ns", "Median duration of a step over the last 10 seconds"),
+    "step_latency_p90": ("ns", "90th percentile of the duration of a step over the last 10 seconds"),
+    "step_latency_p99": ("ns", "99th percentile of the duration of a step over the last 10 seconds"),
+    "request_latency_p50": ("ns", "Median duration of the calls of root modules over the last 10 seconds"),
+    "request_latency_p90": ("ns", "90th percentile of the duration of calls of root modules over the last 10 seconds"),
+    "request_latency_p99": ("ns", "99th percentile of the duration of calls of root modules over the last 10 seconds"),
+    "throughput_steps": ("1/s", "Steps that ended a second"),
+    "throughput_samples": ("1/s", "Samples a second that the root module was called with"),
+    "throughput_tokens": ("1/s", "Tokens a second that the root module was called with"),
+    "loss": ("", "The loss of the last step"),
+    "gpu_utilisation": ("percent", "Share of the time in which a kernel ran"),
+    "sm_activity": ("percent", "Share of the streaming multiprocessors that had work"),
+    "sm_occupancy": ("percent", "Share of the warps that streaming multiprocessors could hold"),
+    "tensor_activity": ("percent", "Share of the time in which tensor cores worked"),
+    "dram_bandwidth": ("percent", "Share of the bandwidth of the device's memory that was used"),
+    "memory_busy": ("percent", "Share of the time in which the device's memory was read or written"),
+    "memory_used": ("bytes", "Memory of the device that is in use"),
+    "power": ("W", "Power that the device draws"),
+    "temperature": ("C", "Temperature of the device"),
+    "sm_clock": ("MHz", "Clock of the streaming multiprocessors"),
+    "pcie_tx": ("bytes/s", "What the device sends over PCIe"),
+    "pcie_rx": ("bytes/s", "What the device receives over PCIe"),
+    "nvlink_tx": ("bytes/s", "What the device sends over NVLink"),
+    "nvlink_rx": ("bytes/s", "What the device receives over NVLink"),
 }
-"""Of the metrics that we make ourselves."""
+"""Unit and meaning of the usual metrics. Others are exported in the same way, without a text of their own."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,8 @@ def exported(sample: CounterSample) -> ExportedMetric:
     body = _legal(sample.name)
     # A name that says its unit already, such as grad_norm_ratio, is not to say it twice.
     parts = [PREFIX, body] + ([suffix] if suffix and not f"_{body}".endswith(f"_{suffix}") else [])
-    about = DESCRIPTIONS.get(sample.name) or f"{sample.name} as published" + (f", in {ucum}" if ucum != "1" else "")
+    known_unit, known = KNOWN.get(sample.name, ("", ""))
+    about = known if known and known_unit == sample.unit else f"{sample.name} as published"
     labels = [("device", sample.device), ("rank", str(sample.rank))]
     if body != sample.name:
         labels.append(("name", sample.name))  # two names may become one

@@ -44,11 +44,14 @@ _UNITS = {
     "m": ("time", 60e9), "min": ("time", 60e9), "h": ("time", 3600e9),
     "B": ("bytes", 1.0), "KB": ("bytes", 1e3), "MB": ("bytes", 1e6), "GB": ("bytes", 1e9),
     "KiB": ("bytes", 1024.0), "MiB": ("bytes", 1024.0**2), "GiB": ("bytes", 1024.0**3),
+    "B/s": ("bytes a second", 1.0), "KB/s": ("bytes a second", 1e3), "MB/s": ("bytes a second", 1e6),
+    "GB/s": ("bytes a second", 1e9), "MHz": ("frequency", 1.0), "GHz": ("frequency", 1e3),
     "%": ("percent", 1.0), "/s": ("rate", 1.0), "1/s": ("rate", 1.0), "W": ("power", 1.0), "C": ("temperature", 1.0),
 }  # fmt: skip
 # By unit of the hub: the dimension, and the factor from the unit to the dimension's base.
 _HUB_UNITS = {
     "ns": ("time", 1.0), "us": ("time", 1e3), "ms": ("time", 1e6), "s": ("time", 1e9), "bytes": ("bytes", 1.0),
+    "bytes/s": ("bytes a second", 1.0), "MHz": ("frequency", 1.0),
     "percent": ("percent", 1.0), "1/s": ("rate", 1.0), "W": ("power", 1.0), "C": ("temperature", 1.0),
 }  # fmt: skip
 

@@ -65,7 +65,8 @@ class AlertWatch:
                 self._warn(f"--alert {rule.text!r} is not watched: {problem}")
             return
         state = self._states.setdefault((number, sample.name, sample.device, sample.rank), _State())
-        usual = median(state.usual) if len(state.usual) >= MIN_USUAL_VALUES else None
+        known = rule.drop is not None and len(state.usual) >= MIN_USUAL_VALUES
+        usual = median(state.usual) if known else None
         if not rule.holds(sample.value, sample.unit, usual):
             if math.isfinite(sample.value):
                 state.usual.append(sample.value)

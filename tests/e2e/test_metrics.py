@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.otlp import Receiver
 from tests.support.recording import TIMEOUT_S, cli_command, environment, open_run, run_cli, write_program
 
 TRAINS_UNTIL_TOLD = """
@@ -208,3 +209,19 @@ def test_a_missing_otlp_package_names_the_extra(tmp_path: Path) -> None:
     assert command.returncode == 2
     assert "deepseek-prof[otlp]" in command.stderr.decode()
     assert not (tmp_path / "started").exists()
+
+
+def test_a_run_sends_its_metrics_over_otlp(tmp_path: Path) -> None:
+    program = write_program(tmp_path, SERVES)
+    receiver = Receiver()
+    try:
+        ended = run_cli("run", "--otlp", receiver.url, "--output", str(tmp_path / "run"), str(program), cwd=tmp_path)
+    finally:
+        receiver.close()
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert b"warning" not in ended.stderr
+    points = receiver.points()
+    assert points["deepseek_prof_request_latency_p99_seconds", "cpu", "0"][1] == "s"
+    with open_run(tmp_path / "run") as run:
+        [(last,)] = run.rows("SELECT arg_max(value, ts_ns) FROM counters WHERE name = 'throughput_steps'")
+    assert points["deepseek_prof_throughput_steps_per_second", "cpu", "0"][0] == pytest.approx(last)
