@@ -12,12 +12,13 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from deepseek_prof.analysis.findings import Finding, find
+from deepseek_prof.analysis.metrics import is_business
 from deepseek_prof.analysis.overview import Overview as Figures
 from deepseek_prof.analysis.overview import overview
 from deepseek_prof.analysis.series import Series, counters, metrics
 from deepseek_prof.analysis.steps import percentile
 from deepseek_prof.analysis.summary import Summary
-from deepseek_prof.text import clean, count, duration, percent, size
+from deepseek_prof.text import clean, count, duration, measured, percent
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import bar, histogram, sparkline
 from deepseek_prof.tui.data import RunSession, Selection
@@ -201,21 +202,16 @@ def _series(slow: _Slow | None, width: int) -> Text:
     if slow is None or not (slow.counters or slow.metrics):
         return Text()
     text = Text()
-    for title, found in (("Machine", slow.counters), ("Losses and metrics", slow.metrics)):
+    business = tuple(each for each in slow.counters if is_business(each.name))
+    machine = tuple(each for each in slow.counters if not is_business(each.name))
+    sections = (("Throughput and latency", business), ("Machine", machine), ("Losses and metrics", slow.metrics))
+    for title, found in sections:
         if not found:
             continue
         text.append_text(_heading(title) if not text.plain else Text.assemble("\n\n", _heading(title)))
         label_width = min(28, max(len(clean(each.name, 28)) for each in found))
         for each in found:
-            figures = f"{_value(each.last, each.unit)}, most {_value(max(each.values), each.unit)}"
+            figures = f"{measured(each.last, each.unit)}, most {measured(max(each.values), each.unit)}"
             text.append(f"\n{clean(each.name, label_width):<{label_width}} {figures:<26} ")
             text.append(sparkline(each.values, max(4, width - label_width - 28)), "cyan")
     return text
-
-
-def _value(value: float, unit: str) -> str:
-    if unit == "bytes":
-        return size(value)
-    if unit == "percent":
-        return f"{value:.0f} %"
-    return duration(value) if unit == "ns" else f"{value:.4g}"
