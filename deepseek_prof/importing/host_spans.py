@@ -17,6 +17,7 @@ from deepseek_prof.importing.labels import Place, step_number
 from deepseek_prof.importing.launches import Launches
 from deepseek_prof.importing.nesting import UNKNOWN_THREAD, Nested, SequenceLayers, ThreadEvents, nest
 from deepseek_prof.importing.step_frames import StepFrames, framed_steps, no_steps, optimizer_steps
+from deepseek_prof.importing.tensor_inputs import tensor_columns
 from deepseek_prof.importing.trace_events import Rows, TraceEvents, position_in, rows_by_value, span_table
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME
@@ -118,6 +119,11 @@ class HostSpans:
                 "self_ns": pa.array(nested.self_ns[part]),
                 "context_id": pa.array(ids),
             }
+            signature = host["signature"][rows[part]]
+            if signature.any():
+                columns |= tensor_columns(
+                    process.contexts.table, nested.context[part], signature, self._events.signatures
+                )
             yield span_table(columns, len(start_ns))
 
     def _block(self, rows: Rows, by_id: dict[int, int]) -> ThreadEvents:
