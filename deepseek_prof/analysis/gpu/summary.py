@@ -8,10 +8,11 @@ from typing import Any
 
 from deepseek_prof.analysis.aggregate import ContextSum, ContextTree, context_sums, has_devices, has_evicted
 from deepseek_prof.analysis.device_peaks import DevicePeaks, peaks_of
+from deepseek_prof.analysis.gpu.compiled import kernel_layers
 from deepseek_prof.analysis.gpu.idle import DeviceTime, Overlap, StreamTime, device_time, overlaps, stream_times
 from deepseek_prof.analysis.gpu.launches import LaunchStats, launch_stats
 from deepseek_prof.analysis.gpu.roofline import RooflineRow, roofline
-from deepseek_prof.analysis.gpu.tables import BY, GpuRow, gpu_rows
+from deepseek_prof.analysis.gpu.tables import BY, GpuRow, gpu_rows, layer_rows
 from deepseek_prof.analysis.gpu.tensor_cores import uses_tensor_cores
 from deepseek_prof.analysis.gpu.work import timelines
 from deepseek_prof.analysis.results import Window
@@ -103,7 +104,10 @@ def gpu_summary(run: Run, condition: Condition | None = None) -> GpuSummary | No
         launches=tuple(found for line in lines if (found := launch_stats(line)) is not None),
         tensor_cores=_tensor_cores(work),
         copies=_copies(run, selection.where, selection.params),
-        tables={by: gpu_rows(work, sums, tree, by) for by in BY},
+        tables={
+            by: layer_rows(work, sums, tree, kernel_layers(run)) if by == "layer" else gpu_rows(work, tree, by)
+            for by in BY
+        },
         roofline=roofline(run, selection.where, selection.params, work, tree, peak),
     )
 
