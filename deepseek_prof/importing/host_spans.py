@@ -12,6 +12,7 @@ import pyarrow as pa
 from deepseek_prof.importing.context_builder import ContextBuilder
 from deepseek_prof.importing.event_table import Int64s
 from deepseek_prof.importing.forward_threads import forward_threads
+from deepseek_prof.importing.graph_captures import GraphCaptures
 from deepseek_prof.importing.identities import process_number, thread_number
 from deepseek_prof.importing.labels import Place, step_number
 from deepseek_prof.importing.launches import Launches
@@ -43,6 +44,7 @@ class TraceProcess:
     own_steps: bool = False
     launches: Launches = field(default_factory=Launches)
     """By ``correlation``."""
+    captures: GraphCaptures = field(default_factory=lambda: GraphCaptures(()))
     operators: Launches = field(default_factory=Launches)
     """By ``External id``, of those that work on a device without a known launch names."""
 
@@ -59,7 +61,11 @@ class HostSpans:
             threads.setdefault(process_number(events.threads[thread][0]), []).append(thread)
         self.processes = [
             TraceProcess(
-                pid, tuple(mine), sum(len(self._rows_of[each]) for each in mine), ContextBuilder(events.labels)
+                pid,
+                tuple(mine),
+                sum(len(self._rows_of[each]) for each in mine),
+                ContextBuilder(events.labels),
+                captures=GraphCaptures(events.labels),
             )
             for pid, mine in threads.items()
         ]
@@ -142,6 +148,7 @@ class HostSpans:
         calls, index = position_in(rows, launches["row"])
         started = _launchers(process.contexts, nested.context[calls])
         process.launches.add(launches["correlation"][index], started, host["start_ns"][rows[calls]])
+        process.captures.add(host["label"][rows[calls]], started, host["start_ns"][rows[calls]])
         if len(self._wanted_operators):
             wanted = np.flatnonzero(np.isin(host["external"][rows], self._wanted_operators))
             started = _launchers(process.contexts, nested.context[wanted])
