@@ -1,9 +1,9 @@
 """Replays of CUDA graphs: their work belongs to what launched it while the graph was captured, not to the replay.
 
 A trace names a graph's nodes by number and holds no link to the calls that made them. Nodes are numbered in the order
-in which a capture makes them, so that a capture in the same trace is a graph's where it launched as many kernels, copies
-and memsets as the graph has nodes, in the same order of kinds. A graph whose capture the trace lacks, as most do, keeps the
-replay as its launcher.
+in which a capture makes them. So a capture in the same trace is a graph's where it launched as many kernels, copies and
+memsets as the graph has nodes, of the same kinds in the same order. A graph without its capture in the trace, as most
+are, keeps the replay as its launcher.
 """
 
 from __future__ import annotations

@@ -75,8 +75,10 @@ class GpuSummary:
         return sum(row.ns for row in self.tables["kernel"])
 
 
-def gpu_summary(run: Run, condition: Condition | None = None) -> GpuSummary | None:
+def gpu_summary(run: Run, condition: Condition | None = None, measured: DevicePeaks | None = None) -> GpuSummary | None:
     """The work of accelerators in the steady steps of ``run``, or what ``condition`` selects; None where there is none.
+
+    ``measured``: peaks to compare with in place of those of the data sheet.
 
     Raises:
         RunDamagedError: a file of the run is damaged.
@@ -92,7 +94,7 @@ def gpu_summary(run: Run, condition: Condition | None = None) -> GpuSummary | No
         return None
     names = device_names(run)
     known = [peaks_of(name) for name in names]
-    peak = known[0] if known and all(each is known[0] for each in known) else None
+    peak = measured or (known[0] if known and all(each is known[0] for each in known) else None)
     lines = timelines(run, selection.where, selection.params)
     return GpuSummary(
         window=selection.window,
