@@ -40,7 +40,7 @@ def print_report(console: Console, run: Run, summary: Summary, findings: Sequenc
     if summary.span_count:
         _print_steps(console, summary)
         _print_phases(console, summary)
-        print_devices(console, summary)
+        print_devices(console, run, summary)
         _print_tables(console, summary)
     elif query:
         console.print()

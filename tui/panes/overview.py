@@ -11,6 +11,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.events import Resize
 from textual.widgets import Static
 
+from deepseek_prof.analysis.aggregate import has_devices
 from deepseek_prof.analysis.findings import Finding, find
 from deepseek_prof.analysis.metrics import is_business
 from deepseek_prof.analysis.overview import Overview as Figures
@@ -37,6 +38,7 @@ class _Slow:
     findings: tuple[Finding, ...]
     counters: tuple[Series, ...]
     metrics: tuple[Series, ...]
+    gpu: tuple[str, ...]
 
 
 class Overview(Pane[Figures]):
@@ -97,7 +99,8 @@ class Overview(Pane[Figures]):
         steps, spread = _steps(self._figures, width), _spread(self._figures, width)
         phases, findings = self._phases(self._figures, width), _findings(self._figures, self._slow)
         series = _series(self._slow, width)
-        left = [steps, spread, series] if wide else [steps, phases, findings, spread, series]
+        gpu = _accelerators(self._slow)
+        left = [steps, spread, gpu, series] if wide else [steps, phases, findings, spread, gpu, series]
         self.query_one("#left", Static).update(_stacked(left))
         self.query_one("#right", Static).update(_stacked([phases, findings] if wide else []))
 
@@ -114,7 +117,7 @@ class Overview(Pane[Figures]):
 
 
 def _read_slow(run: Run, summary: Summary) -> _Slow:
-    return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
+    return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run), _gpu(run))
 
 
 def _stacked(sections: Sequence[Text]) -> Text:
@@ -196,6 +199,23 @@ def _findings(figures: Figures, slow: _Slow | None) -> Text:
         text.append(f"{gain}  {clean(each.title, 300)}")
         text.append(f"\n  do: {clean(each.advice, 400)}", "italic")
     return text
+
+
+def _gpu(run: Run) -> tuple[str, ...]:
+    """What the accelerators' time went to; nothing for a run without any."""
+    if not has_devices(run):
+        return ()
+    from deepseek_prof.analysis.gpu.summary import gpu_summary  # with numpy, which the first screen need not wait for
+    from deepseek_prof.analysis.gpu.wording import gpu_lines
+
+    found = gpu_summary(run)
+    return () if found is None else gpu_lines(found)
+
+
+def _accelerators(slow: _Slow | None) -> Text:
+    if slow is None or not slow.gpu:
+        return Text()
+    return Text("\n").join([_heading("Accelerators"), *map(Text, slow.gpu)])
 
 
 def _series(slow: _Slow | None, width: int) -> Text:
