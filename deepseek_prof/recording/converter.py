@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deepseek_prof.errors import OutputError
 from deepseek_prof.model import Kind
+from deepseek_prof.recording.allocations import AllocationConversion
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
@@ -74,6 +75,7 @@ class Converter:
         self._event_files = EventFiles(self._files)
         content = self._record.read()
         self._run_events = RunEvents(events, content)
+        self._allocations = AllocationConversion(run_dir, self._files, max_size_bytes, self._record.warn)
         self._stacks = StackConversion(self._files, content, self._record.warn)
         self._spans_evicted = 0
         for damage in self._files.damaged:
@@ -168,6 +170,13 @@ class Converter:
             else:
                 paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
+        self._allocations.convert(
+            process,
+            self._record.clock_offset_ns(),
+            lambda: self._refresh(process, alive=alive, complete=False),
+            alive=alive,
+            final=final,
+        )
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
