@@ -25,7 +25,7 @@ def run_command(
     record: Annotated[
         str | None,
         typer.Option(
-            "--record", metavar="layers|ops|full", help="How much: full adds shapes, FLOPs and bytes. Default: ops."
+            "--record", metavar="layers|ops|full", help="How much: full adds shapes, FLOPs, memory. Default: ops."
         ),
     ] = None,
     steps: Annotated[
@@ -56,6 +56,9 @@ def run_command(
     ] = None,
     native_stacks: Annotated[
         bool, typer.Option("--native-stacks", help="With C and C++ frames in the stacks; costs more.")
+    ] = False,
+    memory_snapshot: Annotated[
+        bool, typer.Option("--memory-snapshot", help="Keep a snapshot of CUDA memory for PyTorch's viewer.")
     ] = False,
     live: Annotated[
         bool, typer.Option("--live", help="Show the run while it goes on, with the program's output in a pane.")
@@ -89,7 +92,7 @@ def run_command(
         "recorder": recorder,
         "stacks-rate": stacks_rate,
     }
-    flags = {"python-stacks": python_stacks, "native-stacks": native_stacks}
+    flags = {"python-stacks": python_stacks, "native-stacks": native_stacks, "memory-snapshot": memory_snapshot}
     settings = load_settings(options, *(flag for flag, given in flags.items() if given), quiet=quiet)
     resolved = resolve_command(command or [])
     if live:

@@ -27,6 +27,8 @@ PENDING_BYTES = 8 << 20
 _SHARE_OF_SIZE = 4
 """Allocations may take one part in so many of ``--max-size``."""
 _CPU = "cpu"
+SNAPSHOT_NAME = "memory-snapshot.pickle"
+"""Written by collectors/memory_snapshot.py; opens in PyTorch's memory viewer."""
 _SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/a\d+-\d+\.seg", re.ASCII)
 
 
@@ -110,6 +112,14 @@ def allocations_to_arrow(segments: Sequence[Segment], contexts: ContextTable, of
         "context_id": pa.array(context_ids, mask=local_context == 0),
     }
     return pa.table([columns[name] for name in ALLOCATIONS.names], schema=ALLOCATIONS)
+
+
+def keep_snapshot(process: LiveProcess, directory: Path) -> None:
+    """Moves a process's snapshot of CUDA memory, where there is one, into this folder of the run. Raises OSError."""
+    found = process.directory / SNAPSHOT_NAME
+    if found.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        found.replace(directory / SNAPSHOT_NAME)
 
 
 def _states(process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:

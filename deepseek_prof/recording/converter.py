@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deepseek_prof.errors import OutputError
 from deepseek_prof.model import Kind
-from deepseek_prof.recording.allocations import AllocationConversion
+from deepseek_prof.recording.allocations import AllocationConversion, keep_snapshot
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
@@ -110,7 +110,7 @@ class Converter:
         """
         complete = self._convert_all(final=True)
         processes = sorted(self._processes.values(), key=lambda process: process.order)
-        complete = complete and self._convert_stacks(processes)
+        complete = complete and self._convert_stacks(processes) and self._keep_snapshots(processes)
         self._stacks.write_summary(self._run_dir)
         self._record.complete(processes, self._files, self._record.clock_offset_ns() if processes else 0)
         if complete:
@@ -126,6 +126,16 @@ class Converter:
                 self._stacks.convert(process, pid_turn(process, processes), steps, offset)
         except OSError as error:
             self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
+            return False
+        return True
+
+    def _keep_snapshots(self, processes: Sequence[LiveProcess]) -> bool:
+        """Moves the processes' snapshots of CUDA memory into the run; whether that could be done."""
+        try:
+            for process in processes:
+                keep_snapshot(process, self._files.directory("snapshots", process.pid))
+        except OSError as error:
+            self._record.warn(f"a memory snapshot could not be kept: {error.strerror or error}")
             return False
         return True
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from deepseek_prof.analysis.memory import MemoryProfile, memory_profile
 from deepseek_prof.query import Table, compile_query
@@ -134,7 +135,8 @@ def test_memory_freed_by_another_thread_is_freed(tmp_path: Path) -> None:
     run_dir = record([str(program)], tmp_path, "--record", "full")
     with open_run(run_dir) as run:
         ((pieces, freed, elsewhere),) = run.rows(
-            "SELECT count(*), count(end_ns), count(*) FILTER (freed_tid <> tid) FROM allocations WHERE size_bytes = 20000"
+            "SELECT count(*), count(end_ns), count(*) FILTER (freed_tid <> tid) FROM allocations "
+            "WHERE size_bytes = 20000"
         )
     assert (pieces, freed) == (20, 20)
     assert elsewhere > 0
@@ -235,7 +237,8 @@ def test_the_users_own_memory_profiler_sees_what_it_sees_without_us(tmp_path: Pa
     with open_run(run_dir) as run:
         assert run.rows("SELECT count(*), count(end_ns) FROM allocations WHERE size_bytes = 10000") == [(1, 1)]
     done = run_cli("run", "--output", str(tmp_path / "again"), "--record", "full", str(program), cwd=tmp_path)
-    assert "('[memory]', -10000)" in done.stdout.decode() and "('aten::empty', 10000)" in done.stdout.decode()
+    assert "('[memory]', -10000)" in done.stdout.decode()
+    assert "('aten::empty', 10000)" in done.stdout.decode()
 
 
 def test_many_allocations_are_converted_while_the_program_runs(tmp_path: Path) -> None:
@@ -277,7 +280,8 @@ def test_the_command_prints_json_csv_and_a_table(training: Path, tmp_path: Path)
     table = run_cli(
         "memory", str(training), cwd=tmp_path, env={"COLUMNS": str(100), "TERM": os.environ.get("TERM", "dumb")}
     )
-    assert "Alive at the peak" in table.stdout.decode() and "parameter" in table.stdout.decode()
+    assert "Alive at the peak" in table.stdout.decode()
+    assert "parameter" in table.stdout.decode()
     assert "Tensor memory" in run_cli("report", str(training), cwd=tmp_path).stdout.decode()
 
 
@@ -285,3 +289,14 @@ def test_an_unknown_field_of_allocations_is_refused(training: Path, tmp_path: Pa
     done = run_cli("memory", str(training), "flops>1", cwd=tmp_path)
     assert done.returncode != 0
     assert b"allocations" in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a CUDA device")
+def test_without_cuda_a_snapshot_is_refused_and_the_program_runs(tmp_path: Path) -> None:
+    program = write_program(tmp_path, "import torch; print(torch.ones(3).sum().item())")
+    done = run_cli("run", "--output", str(tmp_path / "run"), "--memory-snapshot", str(program), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"3.0\n")
+    (warning,) = warnings_in(done.stderr)
+    assert warning.startswith("no memory snapshot: ")
+    assert "--record full" in warning
+    assert not (tmp_path / "run" / "snapshots").exists()
