@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deepseek_prof.analysis.series import Series
 from deepseek_prof.errors import UsageError
 from deepseek_prof.trace.run import Condition, Run
 
 KEYS = {"role": "role", "layer": "layer", "op": "name", "type": "type", "phase": "phase", "step": "step"}
 """What memory can be summed by, and the column of the view that holds it."""
 _PIECES = 10
+_STRETCHES, _SERIES = 1000, 4
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,30 @@ def memory_profile(
         rows=tuple(rows[:limit] if limit else rows),
         groups=len(rows),
         pieces=_pieces_at(run, peak_ns),
+    )
+
+
+def held_memory(run: Run) -> tuple[Series, ...]:
+    """Tensor memory over time, of the processes and devices that held most; the highest moment of each stretch counts.
+
+    Raises:
+        RunDamagedError: a file of the run is damaged.
+    """
+    rows = run.rows(
+        "WITH changes AS (SELECT rank, pid, device, start_ns AS at_ns, size_bytes AS change FROM allocations "
+        "UNION ALL SELECT rank, pid, device, end_ns, -size_bytes FROM allocations WHERE end_ns IS NOT NULL), "
+        "held AS (SELECT rank, pid, device, at_ns, "
+        "sum(change) OVER (PARTITION BY rank, pid, device ORDER BY at_ns, change) AS held FROM changes), "
+        "life AS (SELECT min(at_ns) AS first_ns, greatest(max(at_ns) - min(at_ns), 1) AS dur_ns FROM held), "
+        "stretches AS (SELECT rank, pid, device, (at_ns - first_ns) * ? // dur_ns AS stretch, max(held) AS held "
+        "FROM held, life GROUP BY ALL) "
+        "SELECT device, pid, list(held::DOUBLE ORDER BY stretch), max(held) FROM stretches "
+        "GROUP BY rank, pid, device ORDER BY 4 DESC, pid LIMIT ?",
+        (_STRETCHES, _SERIES),
+    )
+    return tuple(
+        Series(f"tensors {device}" + (f" {pid}" if len(rows) > 1 else ""), "bytes", tuple(values))
+        for device, pid, values, _ in rows
     )
 
 

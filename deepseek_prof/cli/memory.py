@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from deepseek_prof.analysis.cuda_memory import CudaPool
     from deepseek_prof.analysis.memory import MemoryProfile, MemoryRow
 
 _HEADERS = ("at peak", "share", "peak", "allocated", "count", "kept")
@@ -50,27 +51,33 @@ def memory_command(
 
     Needs a run recorded with --record full. A query selects allocations: dur is how long one lived, bytes its size.
     """
-    from deepseek_prof.analysis.memory import memory_profile
+    from deepseek_prof.analysis.cuda_memory import cuda_pools
+    from deepseek_prof.analysis.memory import has_allocations, memory_profile
     from deepseek_prof.query import Table
 
     path, query_text = split_run_and_query(arguments or [], run, query)
     condition = compiled(query_text, Table.ALLOCATIONS)
     with open_run(path) as opened:
-        profile = memory_profile(opened, by.value, condition, limit)
+        pools = cuda_pools(opened)
+        # A run with a snapshot alone has something to tell; without either, say how to record it.
+        recorded = has_allocations(opened) or not pools
+        profile = memory_profile(opened, by.value, condition, limit) if recorded else None
         name = opened.name
     if output_format is MemoryFormat.json:
-        _write_json(profile)
+        _write_json(profile, pools)
     elif output_format is MemoryFormat.csv:
         _write_csv(profile)
     else:
-        _print(profile, name, query_text)
+        _print(profile, name, query_text, recorded=recorded)
+        _print_pools(pools)
 
 
-def _write_json(profile: MemoryProfile | None) -> None:
+def _write_json(profile: MemoryProfile | None, pools: Sequence[CudaPool]) -> None:
     import json
     from dataclasses import asdict
 
-    print(json.dumps(None if profile is None else asdict(profile), indent=1))
+    content = {} if profile is None else asdict(profile)
+    print(json.dumps({**content, "cuda": [asdict(pool) for pool in pools]}, indent=1))
 
 
 def _write_csv(profile: MemoryProfile | None) -> None:
@@ -88,7 +95,7 @@ def _write_csv(profile: MemoryProfile | None) -> None:
         writer.writerow([csv_cell(name), *figures])
 
 
-def _print(profile: MemoryProfile | None, run_name: str, query: str) -> None:
+def _print(profile: MemoryProfile | None, run_name: str, query: str, *, recorded: bool) -> None:
     from rich.text import Text
 
     from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table, heading
@@ -99,7 +106,7 @@ def _print(profile: MemoryProfile | None, run_name: str, query: str) -> None:
     title = f"Memory of {clean(run_name)}" + (f", where {clean(query)}" if query else "")
     emit(console, Text(title, style="bold"))
     if profile is None:
-        emit(console, Text("Nothing selected."))
+        emit(console, Text("Nothing selected." if recorded else "No single allocations: they need --record full."))
         return
     for line in memory_lines(profile):
         emit(console, Text(line))
@@ -115,6 +122,30 @@ def _print(profile: MemoryProfile | None, run_name: str, query: str) -> None:
         for piece in profile.pieces
     ]
     emit(console, figures_table("layer", ("operator", "role", "count", "size"), rows, console.width, drop=("count",)))
+
+
+def _print_pools(pools: Sequence[CudaPool]) -> None:
+    if not pools:
+        return
+    from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table, heading
+    from deepseek_prof.text import count, percent, size
+
+    console = OutputConsole()
+    heading(console, "CUDA memory at the end", "from the snapshot; free: reserved and in no use")
+    headers = ("reserved", "allocated", "free", "share", "largest free", "free blocks")
+    rows = [
+        (
+            f"{pool.device} of process {pool.pid}",
+            size(pool.reserved_bytes),
+            size(pool.allocated_bytes),
+            size(pool.free_bytes),
+            percent(pool.free_bytes / (pool.reserved_bytes or 1)),
+            size(pool.largest_free_bytes),
+            count(pool.free_blocks),
+        )
+        for pool in pools
+    ]
+    emit(console, figures_table("device", headers, rows, console.width, drop=("free blocks", "share")))
 
 
 def _table(console: Console, key: str, rows: Sequence[MemoryRow], peak_bytes: int) -> None:

@@ -12,6 +12,7 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from deepseek_prof.analysis.findings import Finding, find
+from deepseek_prof.analysis.memory import held_memory
 from deepseek_prof.analysis.overview import Overview as Figures
 from deepseek_prof.analysis.overview import overview
 from deepseek_prof.analysis.series import Series, counters, metrics
@@ -79,7 +80,8 @@ class Overview(Pane[Figures]):
 
     async def _load_slow(self, summary: Summary) -> None:
         def read(run: Run) -> _Slow:
-            return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
+            found = find(run, summary) if summary.span_count else ()
+            return _Slow(found, (*held_memory(run), *counters(run)), metrics(run))
 
         try:
             self._slow = await self.session.ask(read, later=True)
