@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,8 @@ class ChildSettings:
     max_live_segments: int = 1024
     stacks_rate: int = 0
     """Samples of Python stacks a second; 0 for none."""
+    memory_snapshot: bool = False
+    """Whether to keep the history of PyTorch's CUDA allocator and dump it at the end."""
     parent_pid: int = 0
 
     @classmethod
@@ -104,6 +106,8 @@ class Attachment:
         self._start_events()
         if self.settings.stacks_rate:
             self._start_stacks()
+        if self.settings.memory_snapshot:
+            self._start_memory_history()
         atexit.register(self.stop)
 
     def _start_events(self) -> None:
@@ -123,6 +127,24 @@ class Attachment:
             start_stacks(self, self.settings.stacks_rate)
         except (OSError, RuntimeError, AttributeError) as error:  # no thread to be had, or another C library
             self.warn(f"no Python stacks are recorded: {error}")
+
+    def _start_memory_history(self) -> None:
+        from deepseek_prof.collectors.memory_snapshot import start_history
+
+        try:
+            start_history()
+        except (RecorderError, RuntimeError, AttributeError) as error:  # a private interface of torch
+            self.settings = replace(self.settings, memory_snapshot=False)
+            self.warn(f"no memory snapshot: {error}")
+
+    def _dump_memory_snapshot(self) -> None:
+        from deepseek_prof.collectors.memory_snapshot import dump_snapshot
+
+        try:
+            if not dump_snapshot(self.directory):
+                self.warn(f"no memory snapshot: process {self._pid} did not use CUDA")
+        except (OSError, RuntimeError, AttributeError) as error:
+            self.warn(f"no memory snapshot: {error}")
 
     def is_of_this_process(self) -> bool:
         """False in a forked child of a recorder that follows no forks."""
@@ -174,6 +196,8 @@ class Attachment:
             from deepseek_prof.collectors.stack_sampler import stop_stacks
 
             stop_stacks()
+        if self.settings.memory_snapshot:
+            self._dump_memory_snapshot()
         if self.events is not None:
             self.events.remove()
         gained = self.recorder.stop()

@@ -41,6 +41,7 @@ class RunSettings:
     recorder: str = "auto"
     python_stacks: bool = False
     stacks_rate_hz: int = DEFAULT_STACKS_RATE_HZ
+    memory_snapshot: bool = False
     native_stacks: bool = False
     """Frames of C and C++ too, at the price of stopping the process for each sample."""
     quiet: bool = False
@@ -133,7 +134,12 @@ _TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 """Keys of ``[tool.deepseek-prof]``, which are the options of ``run``, with their field and parser."""
 
-_FLAG_KEYS = {"quiet": "quiet", "python-stacks": "python_stacks", "native-stacks": "native_stacks"}
+_FLAG_KEYS = {
+    "quiet": "quiet",
+    "python-stacks": "python_stacks",
+    "native-stacks": "native_stacks",
+    "memory-snapshot": "memory_snapshot",
+}
 """Keys that are true or false, with their field."""
 
 _LIST_KEYS = {"alert": "alerts"}

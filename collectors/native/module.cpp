@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "memory.h"
 #include "recorder.h"
 
 namespace {
@@ -21,13 +22,13 @@ constexpr uint64_t kNotePeriodNs = 2'000'000;  // a note takes some 3 us
 
 PyObject* start(PyObject*, PyObject* args) {
   const char *directory, *process_json;
-  int operators, signatures;
+  int operators, signatures, allocations;
   long long first_step, last_step;
   double budget, operator_cost_ns, layer_cost_ns;
   unsigned int max_live;
   PyObject *resolver, *note;
-  if (!PyArg_ParseTuple(args, "ssppLLdddIOO", &directory, &process_json, &operators, &signatures, &first_step, &last_step,
-                        &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver, &note)) {
+  if (!PyArg_ParseTuple(args, "sspppLLdddIOO", &directory, &process_json, &operators, &signatures, &allocations, &first_step,
+                        &last_step, &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver, &note)) {
     return nullptr;
   }
   Py_XSETREF(layer_resolver, Py_NewRef(resolver));
@@ -36,6 +37,7 @@ PyObject* start(PyObject*, PyObject* args) {
   deepseek_prof::Settings settings;
   settings.operators = operators != 0;
   settings.signatures = signatures != 0;
+  settings.allocations = allocations != 0;
   settings.first_step = first_step;
   settings.last_step = last_step;
   settings.overhead_budget = budget;
@@ -62,8 +64,8 @@ PyObject* reopen(PyObject*, PyObject* args) {
 
 PyObject* statistics(PyObject*, PyObject*) {
   const auto s = deepseek_prof::statistics();
-  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:I,s:I}", "events", s.events, "layers", s.layers, "dropped", s.dropped, "steps",
-                       s.steps, "full_steps", s.full_steps, "contexts", s.contexts, "threads", s.threads);
+  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:I}", "events", s.events, "layers", s.layers, "dropped", s.dropped,
+                       "dropped_allocations", s.dropped_allocations, "steps", s.steps, "full_steps", s.full_steps, "contexts", s.contexts, "threads", s.threads);
 }
 
 PyObject* calibrate(PyObject*, PyObject* in_situ_factor) {
@@ -159,6 +161,15 @@ PyObject* optimizer_stepped(PyObject*, PyObject* optimizer) {
   Py_RETURN_NONE;
 }
 
+PyObject* note_tensor(PyObject*, PyObject* args) {
+  unsigned long long address, size_bytes, parameter;
+  unsigned int role;
+  if (!PyArg_ParseTuple(args, "KKIK", &address, &size_bytes, &role, &parameter)) return nullptr;
+  deepseek_prof::note_tensor(address, size_bytes, static_cast<deepseek_prof::MemoryEvent>(role),
+                             reinterpret_cast<const void*>(parameter));
+  Py_RETURN_NONE;
+}
+
 PyObject* optimizer_made(PyObject*, PyObject*) {
   deepseek_prof::optimizer_made();
   Py_RETURN_NONE;
@@ -166,7 +177,7 @@ PyObject* optimizer_made(PyObject*, PyObject*) {
 
 PyMethodDef methods[] = {
     {"start", start, METH_VARARGS,
-     "start(directory, process_json, operators, signatures, first_step, last_step, budget, operator_cost_ns, "
+     "start(directory, process_json, operators, signatures, allocations, first_step, last_step, budget, operator_cost_ns, "
      "layer_cost_ns, max_live, resolver, inputs_note)"},
     {"stop", stop, METH_NOARGS, "Stop recording; what was written stays."},
     {"reopen", reopen, METH_VARARGS, "reopen(directory, process_json): go on in a forked child."},
@@ -180,6 +191,7 @@ PyMethodDef methods[] = {
     {"push_backward", push_backward, METH_NOARGS, "Open the backward phase on this thread."},
     {"pop_phase", pop_phase, METH_NOARGS, "Close the innermost phase of this thread."},
     {"optimizer_stepped", optimizer_stepped, METH_O, "This optimizer has stepped, in the open Optimizer.step scope."},
+    {"note_tensor", note_tensor, METH_VARARGS, "note_tensor(address, size_bytes, MemoryEvent, parameter's TensorImpl)"},
     {"optimizer_made", optimizer_made, METH_NOARGS, "The program has an optimizer: steps end with it."},
     {nullptr, nullptr, 0, nullptr}};
 

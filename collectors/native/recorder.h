@@ -13,6 +13,7 @@ namespace deepseek_prof {
 struct Settings {
   bool operators = true;        // record every operator (false: layers, phases and user scopes)
   bool signatures = false;      // shapes and dtypes of each operator's tensors
+  bool allocations = false;     // every allocation and release of CPU memory
   int64_t first_step = -1;      // record operators and layers from this step ...
   int64_t last_step = -1;       // ... to this one, both included; -1: no limit
   double overhead_budget = -1;  // fraction of the bare step time; < 0: none
@@ -22,7 +23,7 @@ struct Settings {
 };
 
 struct Statistics {
-  uint64_t events = 0, layers = 0, dropped = 0, steps = 0, full_steps = 0;
+  uint64_t events = 0, layers = 0, dropped = 0, dropped_allocations = 0, steps = 0, full_steps = 0;
   uint32_t contexts = 0, threads = 0;
 };
 

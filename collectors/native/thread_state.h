@@ -142,6 +142,7 @@ struct ThreadState {
   uint64_t generation = 0;  // of the recording that `segments` belongs to
   uint32_t index = 0;
   bool alive = true;
+  SegmentStream allocations;  // written where allocations are recorded, see memory.cpp
 };
 
 }  // namespace deepseek_prof

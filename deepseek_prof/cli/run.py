@@ -25,7 +25,7 @@ def run_command(
     record: Annotated[
         str | None,
         typer.Option(
-            "--record", metavar="layers|ops|full", help="How much: full adds shapes, FLOPs and bytes. Default: ops."
+            "--record", metavar="layers|ops|full", help="How much: full adds shapes, FLOPs, memory. Default: ops."
         ),
     ] = None,
     steps: Annotated[
@@ -56,6 +56,9 @@ def run_command(
     ] = None,
     native_stacks: Annotated[
         bool, typer.Option("--native-stacks", help="With C and C++ frames in the stacks; costs more.")
+    ] = False,
+    memory_snapshot: Annotated[
+        bool, typer.Option("--memory-snapshot", help="Keep a snapshot of CUDA memory for PyTorch's viewer.")
     ] = False,
     metrics_port: Annotated[
         str | None,
@@ -111,7 +114,7 @@ def run_command(
         "otlp": otlp,
         "alert-exit-status": alert_exit_status,
     }
-    flags = {"python-stacks": python_stacks, "native-stacks": native_stacks}
+    flags = {"python-stacks": python_stacks, "native-stacks": native_stacks, "memory-snapshot": memory_snapshot}
     given = [flag for flag, is_given in flags.items() if is_given]
     settings = load_settings(options, *given, quiet=quiet, alerts=alert or [])
     resolved = resolve_command(command or [])

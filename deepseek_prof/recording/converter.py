@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deepseek_prof.errors import OutputError
 from deepseek_prof.model import Kind
+from deepseek_prof.recording.allocations import AllocationConversion, keep_snapshot
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
@@ -84,6 +85,7 @@ class Converter:
         self._metrics = ProgramMetrics(run_dir, metrics)
         content = self._record.read()
         self._run_events = RunEvents(events, content)
+        self._allocations = AllocationConversion(run_dir, self._files, max_size_bytes, self._record.warn)
         self._stacks = StackConversion(self._files, content, self._record.warn)
         self._spans_evicted = 0
         for damage in self._files.damaged:
@@ -118,7 +120,7 @@ class Converter:
         """
         complete = self._convert_all(final=True)
         processes = sorted(self._processes.values(), key=lambda process: process.order)
-        complete = complete and self._convert_stacks(processes)
+        complete = complete and self._convert_stacks(processes) and self._keep_snapshots(processes)
         self._stacks.write_summary(self._run_dir)
         self._record.complete(processes, self._files, self._record.clock_offset_ns() if processes else 0)
         if complete:
@@ -134,6 +136,16 @@ class Converter:
                 self._stacks.convert(process, pid_turn(process, processes), steps, offset)
         except OSError as error:
             self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
+            return False
+        return True
+
+    def _keep_snapshots(self, processes: Sequence[LiveProcess]) -> bool:
+        """Moves the processes' snapshots of CUDA memory into the run; whether that could be done."""
+        try:
+            for process in processes:
+                keep_snapshot(process, self._files.directory("snapshots", process.pid))
+        except OSError as error:
+            self._record.warn(f"a memory snapshot could not be kept: {error.strerror or error}")
             return False
         return True
 
@@ -178,6 +190,13 @@ class Converter:
             else:
                 paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
+        self._allocations.convert(
+            process,
+            self._record.clock_offset_ns(),
+            lambda: self._refresh(process, alive=alive, complete=False),
+            alive=alive,
+            final=final,
+        )
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)

@@ -23,7 +23,7 @@ LAST_PART_KEY = b"deepseek_prof.last_part"
 _ENCODINGS = {"start_ns": "DELTA_BINARY_PACKED"}
 _DICTIONARIES = ["tid", "step", "context_id", "shapes", "device", "stream", "bytes", "flops", "dur_ns", "self_ns"]
 _ROW_GROUP_ROWS = 1 << 18
-_BY_PROCESS = ("spans", "sums", "logs")
+_BY_PROCESS = ("spans", "sums", "logs", "allocations")
 
 _PLACE = re.compile(r"rank=(\d{1,9})/pid=(\d{1,10})", re.ASCII)
 _LIVE_SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/t\d+-\d+\.seg", re.ASCII)
@@ -87,7 +87,7 @@ class PartFiles:
         self.parts: list[Part] = []
         self.damaged: list[str] = []
         """What is wrong with parts that could not be read; they stay as they are."""
-        for kind in ("spans", "contexts", "sums"):
+        for kind in ("spans", "contexts", "sums", "allocations"):
             for leftover in (run_dir / kind).glob("rank=*/**/.*.tmp"):
                 leftover.unlink(missing_ok=True)
         self._load()
@@ -130,7 +130,7 @@ class PartFiles:
         return self._ranks.get(pid, 0)
 
     def directory(self, kind: str, pid: int) -> Path:
-        """``<run>/<kind>/rank=R/pid=P`` for ``kind`` spans, sums or logs."""
+        """``<run>/<kind>/rank=R/pid=P`` for ``kind`` spans, sums, logs or allocations."""
         return self._run_dir / kind / f"rank={self._ranks.get(pid, 0)}" / f"pid={pid}"
 
     def sums_path(self, pid: int) -> Path:

@@ -116,6 +116,7 @@ def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
         "recorder": settings.recorder,
         "max_live_segments": MAX_LIVE_SEGMENTS,
         "stacks_rate": settings.stacks_rate_hz if settings.python_stacks else 0,
+        "memory_snapshot": settings.memory_snapshot,
         "parent_pid": os.getpid(),
     }
     return {

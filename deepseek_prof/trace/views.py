@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepseek_prof.errors import RunDamagedError
+from deepseek_prof.trace.allocation_view import ALLOCATIONS_VIEW
 from deepseek_prof.trace.log_view import create_logs_view, quoted_path
 
 if TYPE_CHECKING:
@@ -67,6 +68,15 @@ _COLUMNS = {
         "graph_id": "BIGINT",
         "graph_node_id": "BIGINT",
     },
+    "allocations": {
+        "tid": "BIGINT",
+        "ts_ns": "BIGINT",
+        "event": "VARCHAR",
+        "device": "VARCHAR",
+        "address": "BIGINT",
+        "size_bytes": "BIGINT",
+        "context_id": "BIGINT",
+    },
     "counters": {"ts_ns": "BIGINT", "device": "VARCHAR", "name": "VARCHAR", "value": "DOUBLE", "unit": "VARCHAR"},
 }
 _FOLDER = re.compile(r"^(?:rank=(?P<rank>-?\d{1,9})|pid=(?P<pid>\d{1,18}))$")
@@ -95,7 +105,7 @@ CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.
 def create_views(
     connection: duckdb.DuckDBPyConnection, run_dir: Path, pinned: Mapping[Path, int] | None = None
 ) -> None:
-    """Create ``spans, contexts, launches, counters, samples, sums, logs`` for the run in ``run_dir``.
+    """Create ``spans, contexts, launches, counters, samples, sums, allocations, logs`` for the run in ``run_dir``.
 
     ``raw_spans`` and ``raw_sums`` are the same without the join to the contexts (the fast way to sum), and
     ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``. With ``pinned``, the Parquet files are these and are
@@ -116,7 +126,9 @@ def create_views(
     _create(connection, run_dir, "launches", "raw_launches", "VIEW", pinned)
     _create(connection, run_dir, "counters", "raw_counters", "VIEW", pinned)
     _create(connection, run_dir, "samples", "raw_samples", "VIEW", pinned)
+    _create(connection, run_dir, "allocations", "raw_allocations", "VIEW", pinned)
     connection.execute(_JOINED)
+    connection.execute(ALLOCATIONS_VIEW)
     create_logs_view(connection, run_dir)
 
 

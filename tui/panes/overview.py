@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from deepseek_prof.analysis.aggregate import has_devices
 from deepseek_prof.analysis.findings import Finding, find
+from deepseek_prof.analysis.memory import held_memory
 from deepseek_prof.analysis.metrics import is_business
 from deepseek_prof.analysis.overview import Overview as Figures
 from deepseek_prof.analysis.overview import overview
@@ -117,7 +118,8 @@ class Overview(Pane[Figures]):
 
 
 def _read_slow(run: Run, summary: Summary) -> _Slow:
-    return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run), _gpu(run))
+    findings = find(run, summary) if summary.span_count else ()
+    return _Slow(findings, (*held_memory(run), *counters(run)), metrics(run), _gpu(run))
 
 
 def _stacked(sections: Sequence[Text]) -> Text:
