@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepseek_prof.errors import OutputError
+from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
+from deepseek_prof.recording.device_spans import read_device_spans
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
 from deepseek_prof.recording.live_format import SegmentState
@@ -38,7 +39,11 @@ from deepseek_prof.trace.schema import CONTEXTS
 LOCK_NAME = "converter.lock"
 PENDING_BYTES = 8 << 20
 """Closed segments of one process are converted once they amount to this."""
+DEVICE_LAG_BYTES = 64 << 20
+"""Windows of device work of a running process wait until so much has come after them: the spans that launched the work
+are converted by then."""
 _MAX_PART_ROWS = 1 << 21
+_DEVICE_FILES_AT_ONCE = 16
 _MIN_PART_ROWS = 1 << 14
 _ROW_BYTES = 24
 _STEPS_PERIOD_S = 2.0
@@ -166,8 +171,10 @@ class Converter:
                     f"process {process.pid} was still running when the recording ended: its later spans are missing"
                 )
             else:
-                paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
+                due = self._due_device_files(process, final=False)
+                paths = closed if due or sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
+        self._convert_device_files(process, self._due_device_files(process, final=final or not alive))
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
@@ -181,6 +188,45 @@ class Converter:
             in_epoch = boundaries.moved(self._record.clock_offset_ns())
             steps_of = lambda times: in_epoch.steps_of(times).to_pylist()  # noqa: E731  # a def would shadow its type
         self._event_files.convert(process.directory, process.pid, steps_of, final=final)
+
+    def _due_device_files(self, process: LiveProcess, *, final: bool) -> list[Path]:
+        files = process.device_files()
+        if final:
+            return files
+        behind = 0
+        for index in range(len(files) - 1, -1, -1):
+            behind += files[index].stat().st_size
+            if behind > DEVICE_LAG_BYTES:
+                return files[: index + 1]
+        return []
+
+    def _convert_device_files(self, process: LiveProcess, files: Sequence[Path]) -> None:
+        for first in range(0, len(files), _DEVICE_FILES_AT_ONCE):
+            self._write_device_part(process, files[first : first + _DEVICE_FILES_AT_ONCE])
+
+    def _write_device_part(self, process: LiveProcess, files: Sequence[Path]) -> None:
+        boundaries = self._boundaries_for(process)
+        parts = sorted((part for part in self._files.parts if part.pid == process.pid), key=lambda part: part.number)
+        contexts_before = len(process.contexts)
+        try:
+            found = read_device_spans(
+                files,
+                [self._files.path(part) for part in parts],
+                process.contexts,
+                boundaries,
+                self._record.clock_offset_ns(),
+                self._record.warn,
+            )
+        except RunDamagedError as error:
+            self._record.warn(f"work on devices of process {process.pid} is missing: {error}")
+            return
+        if len(process.contexts) > contexts_before:
+            self._write_contexts(process)
+        if found.spans.num_rows:
+            names = [f"{process.directory.name}/{path.name}" for path in files]
+            self._files.add(process.pid, found.spans, names, steps_known=len(boundaries.start_ns) > 0)
+        for path in files:
+            path.unlink(missing_ok=True)
 
     def _states(self, process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
         """The process's segments that hold something to convert."""

@@ -26,7 +26,7 @@ _ROW_GROUP_ROWS = 1 << 18
 _BY_PROCESS = ("spans", "sums", "logs")
 
 _PLACE = re.compile(r"rank=(\d{1,9})/pid=(\d{1,10})", re.ASCII)
-_LIVE_SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/t\d+-\d+\.seg", re.ASCII)
+_LIVE_SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/(?:t\d+-\d+\.seg|device-\d+\.bin)", re.ASCII)
 
 
 @dataclass(frozen=True)
