@@ -178,6 +178,47 @@ def test_a_failing_driver_costs_the_work_on_devices_only(tmp_path: Path) -> None
     assert b"CUDA work is no longer recorded: RuntimeError: CUPTI_ERROR_INSUFFICIENT_PRIVILEGES" in stderr
 
 
+_EVENTS = """
+    from deepseek_prof.collectors import cuda_events
+    cuda_events.LAYERS_EVERY = 2
+
+    class TimedEvent:
+        def __init__(self, enable_timing): self.ns = None
+        def record(self): self.ns = time.monotonic_ns() + 100_000
+        def query(self): return time.monotonic_ns() >= self.ns
+        def synchronize(self):
+            while not self.query(): pass
+        def elapsed_time(self, other): return (other.ns - self.ns) / 1e6
+
+    torch.cuda.Event = TimedEvent
+    torch.cuda.current_device = lambda: 0
+    attachment = child.current()
+    attachment.cuda = cuda_events.CudaEvents(attachment, attachment.recorder)
+    attachment.cuda.begin()
+    for _ in range(7): step()
+"""
+
+
+def test_events_time_steps_and_some_steps_layers(tmp_path: Path) -> None:
+    run, _ = _record(tmp_path, _EVENTS, "--record", "layers")
+    with run:
+        on_device = run.table("SELECT * FROM spans WHERE device = 'cuda:0' ORDER BY start_ns").to_pylist()
+        host = dict(run.rows("SELECT step, dur_ns FROM spans WHERE kind = 'step'"))
+        (process,) = run.processes
+    steps = [row for row in on_device if row["name"] == "step"]
+    assert len(steps) == 6  # the last has no end
+    layers = {(row["step"], row["layer"], row["name"]) for row in on_device if row["name"] != "step"}
+    names = {name for _, _, name in layers}
+    assert {"0", "1", "2"} <= names
+    assert {step for step, _, _ in layers} == {0, 2, 4}
+    assert all(layer == name for _, layer, name in layers if name in ("0", "1", "2"))
+    assert {row["self_ns"] for row in on_device} == {0}
+    assert {row["kind"] for row in on_device} == {"user"}
+    inner = [row for row in on_device if row["name"] == "1"]
+    assert all(0 < row["dur_ns"] < host[row["step"]] for row in inner)
+    assert process["cuda"]["source"] == "events"
+
+
 @pytest.mark.parametrize("mode", ["auto", "off"])
 def test_without_cuda_nothing_of_it_is_imported(tmp_path: Path, mode: str) -> None:
     code = """
