@@ -46,6 +46,9 @@ class Watched(Protocol):
     def watch_layers(self, callback: Callable[[bool], None] | None, /) -> None:
         """Call ``callback`` with True in each layer that has begun, with False in each that is about to end."""
 
+    def clock_ns(self) -> int:
+        """The time as this thread's records have it: nanoseconds, CLOCK_MONOTONIC."""
+
     def thread_ids(self) -> list[tuple[int, int]]:
         """The thread id and ``pthread_self()`` of each thread that has recorded."""
 

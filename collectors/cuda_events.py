@@ -82,7 +82,6 @@ class _Layer:
 
 @dataclass
 class _Step:
-    number: int
     began_ns: int
     begin: TimedEvent
     layers: list[_Layer] = field(default_factory=list)
@@ -99,15 +98,15 @@ class StepTimer:
         self._correlation = 0
         self._pending = 0
 
-    def step(self, number: int, now_ns: Callable[[], int]) -> None:
-        """The step ``number`` begins here."""
+    def step(self, now_ns: Callable[[], int]) -> None:
+        """A step begins here."""
         event = self._pool.take()
         event.record()
         if not self._steps:
             # Once: from here on the times of the device are known by their distances.
             event.synchronize()
             self._base_ns = float(now_ns())
-        self._steps.append(_Step(number, now_ns(), event))
+        self._steps.append(_Step(now_ns(), event))
         self._pending += 1
 
     def enter(self, name: str, now_ns: int) -> None:
@@ -132,24 +131,30 @@ class StepTimer:
         while len(self._steps) > 1 and self._steps[1].begin.query():
             step, following = self._steps.popleft(), self._steps[0]
             length_ns = step.begin.elapsed_time(following.begin) * 1e6
-            self._add(activities, "step", self._base_ns, length_ns, 0, device)
+            self._add(activities, "step", step.began_ns, tid, self._base_ns, length_ns, device)
             for layer in step.layers:
-                self._correlation += 1
-                activities.append(MARK, "", layer.began_ns, 0, self._correlation, -1, tid)
                 start_ns = self._base_ns + step.begin.elapsed_time(layer.begin) * 1e6
                 dur_ns = layer.begin.elapsed_time(layer.end) * 1e6
-                self._add(activities, layer.name, start_ns, dur_ns, self._correlation, device)
+                self._add(activities, layer.name, layer.began_ns, tid, start_ns, dur_ns, device)
                 self._pool.give(layer.begin)
                 self._pool.give(layer.end)
             self._pool.give(step.begin)
             self._base_ns += length_ns
             self._pending -= 1 + 2 * len(step.layers)
 
-    @staticmethod
     def _add(
-        activities: DeviceActivities, name: str, start_ns: float, dur_ns: float, correlation: int, device: int
+        self,
+        activities: DeviceActivities,
+        name: str,
+        began_ns: int,
+        tid: int,
+        start_ns: float,
+        dur_ns: float,
+        device: int,
     ) -> None:
-        activities.append(_CATEGORY, name, round(start_ns), max(round(dur_ns), 0), correlation, device, _STREAM)
+        self._correlation += 1
+        activities.append(MARK, "", began_ns, 0, self._correlation, -1, tid)
+        activities.append(_CATEGORY, name, round(start_ns), max(round(dur_ns), 0), self._correlation, device, _STREAM)
 
 
 class CudaEvents:
@@ -212,7 +217,7 @@ class CudaEvents:
             self._native.watch_layers(None)
             return
         self._steps += 1
-        self._timer.step(step, time.monotonic_ns)
+        self._timer.step(time.monotonic_ns)
         self._native.watch_layers(self._layer if step % LAYERS_EVERY == 0 else None)
         self._read()
         if len(self._activities) >= _FLUSH_ROWS:
@@ -222,7 +227,8 @@ class CudaEvents:
         if threading.get_ident() != self._owner or torch.cuda.is_current_stream_capturing():
             return
         if entering:
-            self._timer.enter(self._attachment.position()[2], time.monotonic_ns())
+            # By the recorder's own clock the layer has begun now, and nothing in it has.
+            self._timer.enter(self._attachment.position()[2], self._native.clock_ns())
         else:
             self._timer.leave()
 

@@ -108,6 +108,11 @@ class NativeRecorder:
         """Call ``callback`` with True in each layer that has begun, with False in each that is about to end."""
         load_library().watch_layers(callback)
 
+    def clock_ns(self) -> int:
+        """The time as this thread's records have it: nanoseconds, CLOCK_MONOTONIC."""
+        ns: int = load_library().clock_ns()
+        return ns
+
     def thread_ids(self) -> list[tuple[int, int]]:
         """The thread id and ``pthread_self()`` of each thread that has recorded."""
         ids: list[tuple[int, int]] = load_library().thread_ids()

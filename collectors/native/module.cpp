@@ -30,6 +30,8 @@ PyObject* watch_roots(PyObject*, PyObject* callback) { return set_watch(root_wat
 
 PyObject* watch_layers(PyObject*, PyObject* callback) { return set_watch(layer_watch, callback); }
 
+PyObject* clock_ns(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(deepseek_prof::record_clock_ns()); }
+
 PyObject* thread_ids(PyObject*, PyObject*) {
   const auto ids = deepseek_prof::thread_ids();
   PyObject* found = PyList_New(0);
@@ -178,6 +180,7 @@ PyMethodDef methods[] = {
     {"pop_layer", pop_layer, METH_NOARGS, "Close the innermost layer frame."},
     {"watch_roots", watch_roots, METH_O, "watch_roots(callback or None): called before each call of a root module."},
     {"watch_layers", watch_layers, METH_O, "watch_layers(callback or None): called with True and False in each layer."},
+    {"clock_ns", clock_ns, METH_NOARGS, "The time as this thread's records have it, in nanoseconds."},
     {"thread_ids", thread_ids, METH_NOARGS, "(OS thread id, pthread_self()) of each thread that has recorded."},
     {"forget_module", forget_module, METH_O, "forget_module(address): the module was freed."},
     {"current_position", current_position, METH_NOARGS, "(running step or -1, phase code, innermost layer or '') of this thread."},

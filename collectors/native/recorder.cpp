@@ -176,6 +176,8 @@ Position current_position() {
   return {r.steps.running(), top.phase, top.layer == 0 ? std::string() : std::string(r.tree[top.layer].text)};
 }
 
+uint64_t record_clock_ns() { return now_ns(this_thread()); }
+
 std::vector<std::pair<uint64_t, uint64_t>> thread_ids() {
   Recorder& r = recorder();
   const std::lock_guard<std::mutex> lock(r.mutex);

@@ -66,6 +66,9 @@ struct Position {
 };
 Position current_position();
 
+// The time as the calling thread's records have it: nanoseconds, CLOCK_MONOTONIC but for the error of its own clock.
+uint64_t record_clock_ns();
+
 // The OS thread id and pthread_self() of every thread that has recorded: CUPTI names threads by the latter.
 std::vector<std::pair<uint64_t, uint64_t>> thread_ids();
 

@@ -58,8 +58,8 @@ def _rows(activities: DeviceActivities) -> list[dict[str, Any]]:
 
 def _run(stream: Stream, pool: EventPool, steps: int) -> DeviceActivities:
     timer, activities = StepTimer(pool), DeviceActivities()
-    for number in range(steps):
-        timer.step(number, lambda: stream.host_ns)
+    for _ in range(steps):
+        timer.step(lambda: stream.host_ns)
         timer.read(activities, 0, 77)
         for name, dur_ms in (("a", 2), ("b", 3)):
             stream.host_ns += MS
