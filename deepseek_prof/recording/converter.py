@@ -224,7 +224,9 @@ class Converter:
             self._write_contexts(process)
         if found.spans.num_rows:
             names = [f"{process.directory.name}/{path.name}" for path in files]
-            self._files.add(process.pid, found.spans, names, steps_known=len(boundaries.start_ns) > 0)
+            self._files.add(
+                process.pid, found.spans, names, steps_known=len(boundaries.start_ns) > 0, launches=found.launches
+            )
         for path in files:
             path.unlink(missing_ok=True)
 

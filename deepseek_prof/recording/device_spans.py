@@ -22,7 +22,7 @@ from deepseek_prof.recording.device_format import DEVICE_COLUMNS, MARK
 from deepseek_prof.recording.samples import find_contexts
 from deepseek_prof.recording.segments import Int64s
 from deepseek_prof.recording.steps import StepBoundaries
-from deepseek_prof.trace.schema import SPANS
+from deepseek_prof.trace.schema import LAUNCHES, SPANS
 
 _WORK = {"kernel": Kind.KERNEL, "gpu_memcpy": Kind.MEMCPY, "gpu_memset": Kind.MEMSET}
 _FRAMES = {"cuda_sync": Kind.SYNC, "gpu_user_annotation": Kind.USER}
@@ -34,13 +34,11 @@ _HANDLE_MASK = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class DeviceSpans:
-    """The spans of some windows, and what of them has no known launch."""
+    """The spans of some windows, and the launches of those that work."""
 
     spans: pa.Table
-    work: int
-    """Kernels, copies and memsets."""
-    unlaunched: int
-    """Of these, how many no recorded call launched."""
+    launches: pa.Table
+    """Of kernels, copies and memsets whose launching call was seen."""
 
 
 def read_device_spans(
@@ -89,8 +87,9 @@ def read_device_spans(
     keep = kinds >= 0
     is_frame = np.isin(category, tuple(_FRAMES)) | is_call
     spans = _table(columns, labels, kinds, around, launched_ns, is_frame, contexts, boundaries, offset_ns)
-    work = np.isin(category, tuple(_WORK))
-    return DeviceSpans(spans.filter(pa.array(keep)), int(work.sum()), int((work & ~known).sum()))
+    is_launched = known & np.isin(category, tuple(_WORK))
+    launches = _launches_table(columns, spans, launched_ns + offset_ns).filter(pa.array(is_launched))
+    return DeviceSpans(spans.filter(pa.array(keep)), launches.cast(LAUNCHES))
 
 
 def _kind(category: str, name: str) -> int:
@@ -172,6 +171,16 @@ def _table(
         values[field.name].cast(field.type) if field.name in values else pa.nulls(count, field.type) for field in SPANS
     ]
     return pa.table(arrays, schema=SPANS)
+
+
+def _launches_table(columns: dict[str, Int64s], spans: pa.Table, launched_ns: Int64s) -> pa.Table:
+    """A row for each of ``spans``. The driver gives 0 to what belongs to no graph."""
+    no_graph = columns["graph"] <= 0
+    values = {name: spans[name] for name in LAUNCHES.names if name in spans.schema.names}
+    values["launched_ns"] = pa.array(launched_ns)
+    values["graph_id"] = pa.array(columns["graph"], mask=no_graph)
+    values["graph_node_id"] = pa.array(columns["graph_node"], mask=no_graph)
+    return pa.table({name: values[name] for name in LAUNCHES.names})
 
 
 def _context_ids(

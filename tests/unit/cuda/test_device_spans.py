@@ -12,8 +12,19 @@ from deepseek_prof.recording import converter as converter_module
 from deepseek_prof.recording.converter import Converter
 from deepseek_prof.recording.device_format import DEVICE_HEADER, DeviceActivities, write_activities
 from deepseek_prof.recording.live_process import LiveProcess
+from deepseek_prof.recording.part_files import PartFiles
 from deepseek_prof.trace.run import Run
-from tests.support.live import DEAD_PID, NO_LIMIT, WrittenProcess, add_process, finish, make_run
+from tests.support.live import (
+    DEAD_PID,
+    NO_LIMIT,
+    OFFSET_NS,
+    WrittenProcess,
+    add_process,
+    finish,
+    make_run,
+    read_rows,
+    read_spans,
+)
 
 MAIN, ENGINE = 71, 72
 HANDLES = {0xF0000001: MAIN, 0x00000002: ENGINE}
@@ -88,6 +99,26 @@ def test_work_belongs_to_what_launched_it(run_dir: Path) -> None:
     }
     copy = next(row for row in _spans(run_dir) if row["kind"] == "memcpy")
     assert (copy["bytes"], copy["layer"], copy["stream"]) == (4096, "fc", 9)
+
+
+def test_launches_stand_beside_their_spans_and_go_with_them(run_dir: Path) -> None:
+    process = _program(run_dir)
+    _window(process, 0, 10_000, 100)
+    process.end()
+    finish(run_dir)
+    launches = read_rows(run_dir, "launches/rank=0/pid=*/part-*.parquet")
+    spans = {row["context_id"]: row for row in read_spans(run_dir) if row["device"]}
+    assert [row["launched_ns"] - OFFSET_NS for row in launches] == [10_200, 12_300, 15_100, 10_300]
+    for row in launches:
+        span = spans[row["context_id"]]
+        assert [row[key] for key in ("step", "start_ns", "dur_ns", "device", "stream")] == [
+            span[key] for key in ("step", "start_ns", "dur_ns", "device", "stream")
+        ]
+        assert (row["graph_id"], row["graph_node_id"]) == (None, None)
+    files = PartFiles(run_dir)
+    for part in list(files.parts):
+        files.remove(part)
+    assert read_rows(run_dir, "launches/rank=0/pid=*/part-*.parquet") == []
 
 
 def test_the_operator_stands_above_the_kernel(run_dir: Path) -> None:
