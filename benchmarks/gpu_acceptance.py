@@ -77,7 +77,11 @@ def overhead(bench: Bench, model: str, *, compiled: bool) -> list[Check]:
     light = checks.ratio_check(f"{name}: light mode", rounds, "light", checks.LIGHT_RATIO)
     if model == "small":
         return [checks.added_check(f"{name}: full kernel recording", rounds), light]
-    return [checks.ratio_check(f"{name}: full kernel recording", rounds, "full", checks.FULL_RATIO), light]
+    return [
+        checks.ratio_check(f"{name}: full kernel recording", rounds, "full", checks.FULL_RATIO),
+        checks.ratio_check(f"{name}: default", rounds, "auto", checks.FULL_RATIO),
+        light,
+    ]
 
 
 def attribution(bench: Bench, *, compiled: bool) -> list[Check]:

@@ -30,6 +30,8 @@ from deepseek_prof.errors import RecorderError
 if TYPE_CHECKING:
     from deepseek_prof.collectors.child import Attachment
 
+AUTO_BUDGET = 0.03
+"""Of the program's time that windows may take unless kernels or a budget are asked for."""
 _HANDLE_MASK = 0xFFFFFFFF
 _TEARDOWN = "TEARDOWN_CUPTI"
 _LOG_LEVEL = "KINETO_LOG_LEVEL"
@@ -59,8 +61,11 @@ class Profiler(Protocol):
     def open(self) -> None:
         """Begin a window on this thread."""
 
+    def settle(self) -> None:
+        """Wait until all work that was launched in the window is done."""
+
     def close(self, *, last: bool) -> Any:
-        """End it on the same thread, once all work that was launched in it is done; what has its ``events()``."""
+        """End it on the same thread; what has its ``events()``."""
 
 
 class KinetoCuda:
@@ -84,12 +89,15 @@ class KinetoCuda:
             _prepare_profiler(self._config, {ProfilerActivity.CUDA})
         _enable_profiler(self._config, {ProfilerActivity.CUDA})
 
-    def close(self, *, last: bool) -> Any:
-        """End it on the same thread, once all work that was launched in it is done."""
+    def settle(self) -> None:
+        """Wait until all work that was launched in the window is done."""
         has_context: Callable[[int], bool] = getattr(torch._C, "_cuda_hasPrimaryContext", bool)  # not in a CPU build
         for index in range(torch.cuda.device_count()):
             if has_context(index):
                 torch.cuda.synchronize(index)
+
+    def close(self, *, last: bool) -> Any:
+        """End the window on the same thread."""
         # Between windows CUPTI stays, since to begin anew takes long. At the end it goes, unless the program or torch
         # has asked for it to stay: graphs do not survive it.
         with _variable(_TEARDOWN, "1", when=last and _TEARDOWN not in os.environ):
@@ -118,7 +126,10 @@ class CudaRecorder:
         self._native = native
         self._profiler = profiler
         self._with_metadata = with_metadata
-        self._plan = WindowPlan(settings.steps, settings.overhead_budget, time.monotonic_ns())
+        budget = settings.overhead_budget
+        if budget is None and settings.cuda == "auto":
+            budget = AUTO_BUDGET
+        self._plan = WindowPlan(settings.steps, budget, time.monotonic_ns())
         self._writer = ActivityWriter(lambda: attachment.directory, self._threads)
         self._owner: int | None = None
         self._aside = False
@@ -201,9 +212,10 @@ class CudaRecorder:
         self._plan.spend(time.monotonic_ns() - begin_ns)
 
     def _close(self, *, last: bool) -> None:
-        begin_ns = time.monotonic_ns()
         self._plan.closed()
         self._owner = None
+        self._profiler.settle()  # the time of work that had to be done anyway
+        begin_ns = time.monotonic_ns()
         result = self._profiler.close(last=last)
         # Kineto tells Unix time; live files hold the monotonic clock.
         offset_ns = time.time_ns() - time.monotonic_ns()

@@ -9,14 +9,18 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from deepseek_prof.recording.device_format import DeviceActivities, write_activities
 
-CATEGORIES = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "cuda_runtime", "cuda_driver", "cuda_sync"})
+_ON_DEVICE = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "cuda_sync"})
+_CALLS = frozenset({"cuda_runtime", "cuda_driver"})
 """Kineto's names of the activities that are kept; ROCm's have the same."""
+_NOTABLE = re.compile("Synchronize|Malloc|MemAlloc|Free|HostAlloc|HostRegister|GraphLaunch")
+"""Calls that are worth a span whatever they start. PyTorch makes many more, most of which only ask for something."""
+_AT_ONCE = 256
 MAX_WAITING = 2
 """Windows that may wait to be written, so that memory is bounded; past it none begins."""
 _NUMBER = {
@@ -26,8 +30,8 @@ _NUMBER = {
 }
 
 
-def read_events(events: Iterable[Any], offset_ns: int, *, with_metadata: bool) -> DeviceActivities:
-    """The activities among Kineto's events.
+def read_events(events: Sequence[Any], offset_ns: int, *, with_metadata: bool) -> DeviceActivities:
+    """The activities among Kineto's events; calls that start, await and allocate nothing are left out.
 
     Args:
         events: of ``_ProfilerResult.events()``, times since the Unix epoch.
@@ -35,20 +39,34 @@ def read_events(events: Iterable[Any], offset_ns: int, *, with_metadata: bool) -
         with_metadata: whether the events hold the driver's numbers: bytes, graphs.
     """
     activities = DeviceActivities()
-    for event in events:
+    calls: list[tuple[str, Any]] = []
+    started: set[int] = set()
+    for number, event in enumerate(events):
+        if number % _AT_ONCE == 0:
+            time.sleep(0)  # the program waits for the interpreter lock
         category = event.activity_type()
-        if category not in CATEGORIES:
-            continue
-        activities.append(
-            category,
-            event.name(),
-            event.start_ns() - offset_ns,
-            event.duration_ns(),
-            event.correlation_id(),
-            -1 if category in ("cuda_runtime", "cuda_driver") else event.device_index(),
-            event.device_resource_id(),
-            **(_numbers(event.metadata_json()) if with_metadata else {}),
-        )
+        if category in _CALLS:
+            calls.append((category, event))
+        elif category in _ON_DEVICE:
+            correlation = event.correlation_id()
+            started.add(correlation)
+            activities.append(
+                category,
+                event.name(),
+                event.start_ns() - offset_ns,
+                event.duration_ns(),
+                correlation,
+                event.device_index(),
+                event.device_resource_id(),
+                **(_numbers(event.metadata_json()) if with_metadata else {}),
+            )
+    for number, (category, event) in enumerate(calls):
+        if number % _AT_ONCE == 0:
+            time.sleep(0)
+        correlation, name = event.correlation_id(), event.name()
+        if correlation in started or _NOTABLE.search(name):
+            start_ns, thread = event.start_ns() - offset_ns, event.device_resource_id()
+            activities.append(category, name, start_ns, event.duration_ns(), correlation, -1, thread)
     return activities
 
 

@@ -1,6 +1,6 @@
 """Training steps on a GPU, for ``benchmarks/gpu_acceptance.py``; no data and no weights from elsewhere.
 
-``blocks`` times the steps bare, recorded in full, recorded in the light way and under ``torch.profiler``, in shuffled
+``blocks`` times the steps bare, recorded in full, by default, the light way and under ``torch.profiler``, in shuffled
 rounds in one process. ``profiled`` counts what ``torch.profiler`` sees of some steps. ``steps`` only runs, to be
 recorded by ``deepseek-prof run``, and tells its resident size as it goes on. The result is a JSON file.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-ARMS = ("bare", "full", "light", "profiler")
+ARMS = ("bare", "full", "auto", "light", "profiler")
 WARM_UP_STEPS = 12
 
 
@@ -108,6 +108,7 @@ def run_arm(arm: str, step: Callable[[], None], device: str, seconds: float) -> 
 
     settings = {
         "full": child.ChildSettings(record="ops", cuda="kernels"),
+        "auto": child.ChildSettings(record="ops", cuda="auto"),
         "light": child.ChildSettings(record="layers", cuda="events"),
     }[arm]
     with tempfile.TemporaryDirectory(prefix="gpu-acceptance-") as folder:

@@ -49,6 +49,8 @@ _DEVICE = """
         def open(self):
             super().open()
             windows.append(len(launched))
+        def settle(self):
+            pass
         def close(self, *, last):
             super().close(last=last)
             return Result(launched[windows[-1]:])
@@ -87,7 +89,7 @@ _MODEL = """
 
 def _record(tmp_path: Path, body: str, *options: str) -> tuple[Run, bytes]:
     program = write_program(tmp_path, _DEVICE + _MODEL + body)
-    done = run_cli("run", "--output", str(tmp_path / "run"), *options, str(program), cwd=tmp_path)
+    done = run_cli("run", "--cuda", "kernels", "--output", str(tmp_path / "run"), *options, str(program), cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()
     return Run.open(tmp_path / "run"), done.stderr
 

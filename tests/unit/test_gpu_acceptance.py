@@ -123,7 +123,7 @@ def _program(tmp_path: Path, *arguments: str) -> Any:
 
 def test_all_arms_run_in_one_process(tmp_path: Path) -> None:
     rounds = _program(tmp_path, "blocks", "--rounds", "1", "--seconds", "0.01")["rounds"]
-    assert [sorted(each) for each in rounds] == [["bare", "full", "light", "profiler"]]
+    assert [sorted(each) for each in rounds] == [["auto", "bare", "full", "light", "profiler"]]
     assert all(seconds > 0 for seconds in rounds[0].values())
 
 
