@@ -305,6 +305,13 @@ def watch_cuda(attachment: Attachment, native: Watched) -> CudaSource | None:
         source = CudaRecorder(attachment, native, profiler, with_metadata=with_metadata)
     else:
         raise RecorderError(f"--cuda {mode}: this torch was built without Kineto")
+
+    def initialised() -> None:
+        try:
+            source.begin()
+        except Exception as error:  # noqa: BLE001  # raised here, it would fail the program's own use of CUDA
+            attachment.warn(f"no CUDA work is recorded: {type(error).__name__}: {error}")
+
     # Called at once where CUDA is initialised already.
-    torch.cuda._lazy_call(source.begin)
+    torch.cuda._lazy_call(initialised)
     return source

@@ -15,8 +15,9 @@ from tests.support.recording import run_cli, write_program
 _DEVICE = """
     import threading, time
     import torch
-    from deepseek_prof.collectors import child, cuda, cuda_windows
+    from deepseek_prof.collectors import child, cuda, cuda_activities, cuda_windows
     cuda_windows.SHORTEST_NS = 0
+    cuda_activities.MAX_WAITING = 1000  # so short, windows may come faster than they are written
 
     launched = []
     windows = []
@@ -115,7 +116,8 @@ def test_every_launch_has_its_layer_phase_and_step(tmp_path: Path) -> None:
         )
     ]
     assert process["cuda"]["activities"] == 48
-    assert process["cuda"]["windows"] + process["cuda"]["skipped_windows"] >= 6
+    assert process["cuda"]["windows"] >= 6
+    assert process["cuda"]["skipped_windows"] == 0
     assert b"USDT" not in stderr
 
 
