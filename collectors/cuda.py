@@ -188,7 +188,7 @@ class CudaRecorder:
         if self._writer.failure is not None:
             self._attachment.warn(f"CUDA work is recorded in part: {self._writer.failure}")
         return {
-            "cuda": {
+            "cuda_recording": {
                 "source": "kineto",
                 "windows": self._windows,
                 "skipped_windows": self._skipped,

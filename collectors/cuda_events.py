@@ -211,7 +211,7 @@ class CudaEvents:
         self._writer.finish()
         if self._writer.failure is not None:
             self._attachment.warn(f"CUDA events are recorded in part: {self._writer.failure}")
-        return {"cuda": {"source": "events", "steps": self._steps, "events": self._pool.made}}
+        return {"cuda_recording": {"source": "events", "steps": self._steps, "events": self._pool.made}}
 
     def _begin_step(self, step: int) -> None:
         self._step = step

@@ -115,9 +115,9 @@ def test_every_launch_has_its_layer_phase_and_step(tmp_path: Path) -> None:
             (step, "backward_kernel", "0", "backward"),
         )
     ]
-    assert process["cuda"]["activities"] == 48
-    assert process["cuda"]["windows"] >= 6
-    assert process["cuda"]["skipped_windows"] == 0
+    assert process["cuda_recording"]["activities"] == 48
+    assert process["cuda_recording"]["windows"] >= 6
+    assert process["cuda_recording"]["skipped_windows"] == 0
     assert b"USDT" not in stderr
 
 
@@ -220,7 +220,7 @@ def test_events_time_steps_and_some_steps_layers(tmp_path: Path) -> None:
     assert {row["kind"] for row in on_device} == {"user"}
     inner = [row for row in on_device if row["name"] == "1"]
     assert all(0 < row["dur_ns"] < host[row["step"]] for row in inner)
-    assert process["cuda"]["source"] == "events"
+    assert process["cuda_recording"]["source"] == "events"
 
 
 @pytest.mark.parametrize("mode", ["auto", "off"])

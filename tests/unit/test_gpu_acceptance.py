@@ -16,6 +16,9 @@ from benchmarks import gpu_acceptance, gpu_checks
 from benchmarks.gpu_acceptance import Bench
 from benchmarks.gpu_checks import Check
 from benchmarks.results import BenchmarkError
+from deepseek_prof.model import Kind, Phase
+from deepseek_prof.recording.device_format import DeviceActivities, write_activities
+from tests.support.live import add_process, finish, make_run
 
 ROUNDS = [
     {"bare": 0.010, "full": 0.0104, "light": 0.01005, "profiler": 0.014},
@@ -137,3 +140,29 @@ def test_a_run_without_kernels_is_told(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == 4
     with pytest.raises(BenchmarkError, match="no kernel"):
         gpu_acceptance.run_totals(tmp_path / "run", 12, 16)
+
+
+def test_totals_of_a_run_are_those_of_the_steps_asked_for(tmp_path: Path) -> None:
+    run_dir = make_run(tmp_path / "run")
+    process = add_process(run_dir)
+    layer = process.context("fc", kind=Kind.LAYER)
+    loss = process.context("aten::nll_loss_nd")
+    optimizer = process.context("Optimizer.step#SGD.step", kind=Kind.USER, phase=Phase.OPTIMIZER)
+    activities = DeviceActivities()
+    for step in range(4):
+        begin = 10_000 * (step + 1)
+        process.spans(71, [(begin + 10, 100, 100, layer), (begin + 200, 100, 100, loss)])
+        process.spans(71, [(begin + 400, 100, 100, optimizer)])
+        for index, (at, dur) in enumerate(((20, 90), (210, 10), (410, 50)), 1):
+            correlation = 10 * step + index
+            activities.append("cuda_runtime", "cudaLaunchKernel", begin + at, 5, correlation, -1, 71)
+            activities.append("kernel", f"k{index}", begin + 1_000 + at, dur, correlation, 0, 7)
+    process.steps([(10_000 * (step + 1), 9_000) for step in range(4)])
+    write_activities(process.directory / "device-00000.bin", activities, {})
+    process.end()
+    finish(run_dir)
+    found = gpu_acceptance.run_totals(run_dir, 1, 3)
+    assert (found["kernels"], found["kernel_ns"]) == (3, 150)
+    assert (found["in_layer_ns"], found["model_ns"], found["kernel_total_ns"]) == (180, 200, 300)
+    # A step that was left out is missed.
+    assert gpu_acceptance.run_totals(run_dir, 2, 6)["kernels"] == 1.5
