@@ -11,16 +11,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch._C._autograd import _disable_profiler, _enable_profiler, _prepare_profiler, kineto_available
-from torch._C._profiler import ProfilerActivity, ProfilerConfig, ProfilerState, _ExperimentalConfig
+from torch._C._autograd import kineto_available
 
 from deepseek_prof.collectors.cuda_activities import ActivityWriter, read_events
 from deepseek_prof.collectors.cuda_events import CudaEvents
+from deepseek_prof.collectors.cuda_kineto import KinetoCuda
 from deepseek_prof.collectors.cuda_windows import WindowPlan
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.steps import replace
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
 AUTO_BUDGET = 0.03
 """Of the program's time that windows may take unless kernels or a budget are asked for."""
 _HANDLE_MASK = 0xFFFFFFFF
-_TEARDOWN = "TEARDOWN_CUPTI"
-_LOG_LEVEL = "KINETO_LOG_LEVEL"
-_SILENT = "6"
-"""Above Kineto's last level: it would write a line to the program's stderr for each window."""
 
 
 class Watched(Protocol):
@@ -66,55 +61,6 @@ class Profiler(Protocol):
 
     def close(self, *, last: bool) -> Any:
         """End it on the same thread; what has its ``events()``."""
-
-
-class KinetoCuda:
-    """Kineto with CUDA activities only: no callback at operators."""
-
-    def __init__(self, *, with_metadata: bool) -> None:
-        self._config = ProfilerConfig(
-            ProfilerState.KINETO,
-            False,
-            False,
-            False,
-            False,
-            False,
-            _ExperimentalConfig(enable_cuda_sync_events=True, expose_kineto_event_metadata=with_metadata),
-        )
-
-    def open(self) -> None:
-        """Begin a window on this thread."""
-        # Kineto reads it once, when it is used first.
-        with _variable(_LOG_LEVEL, _SILENT, when=_LOG_LEVEL not in os.environ):
-            _prepare_profiler(self._config, {ProfilerActivity.CUDA})
-        _enable_profiler(self._config, {ProfilerActivity.CUDA})
-
-    def settle(self) -> None:
-        """Wait until all work that was launched in the window is done."""
-        has_context: Callable[[int], bool] = getattr(torch._C, "_cuda_hasPrimaryContext", bool)  # not in a CPU build
-        for index in range(torch.cuda.device_count()):
-            if has_context(index):
-                torch.cuda.synchronize(index)
-
-    def close(self, *, last: bool) -> Any:
-        """End the window on the same thread."""
-        # Between windows CUPTI stays, since to begin anew takes long. At the end it goes, unless the program or torch
-        # has asked for it to stay: graphs do not survive it.
-        with _variable(_TEARDOWN, "1", when=last and _TEARDOWN not in os.environ):
-            return _disable_profiler()
-
-
-@contextmanager
-def _variable(name: str, value: str, *, when: bool) -> Iterator[None]:
-    """An environment variable that is there for a while, for libraries that take their settings from it."""
-    if not when:
-        yield
-        return
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
 
 
 class CudaRecorder:

@@ -15,6 +15,7 @@ from pathlib import Path
 from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
+from deepseek_prof.recording.device_files import due_device_files
 from deepseek_prof.recording.device_spans import read_device_spans
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
@@ -39,9 +40,6 @@ from deepseek_prof.trace.schema import CONTEXTS
 LOCK_NAME = "converter.lock"
 PENDING_BYTES = 8 << 20
 """Closed segments of one process are converted once they amount to this."""
-DEVICE_LAG_BYTES = 64 << 20
-"""Windows of device work of a running process wait until so much has come after them: the spans that launched the work
-are converted by then."""
 _MAX_PART_ROWS = 1 << 21
 _DEVICE_FILES_AT_ONCE = 16
 _MIN_PART_ROWS = 1 << 14
@@ -171,10 +169,10 @@ class Converter:
                     f"process {process.pid} was still running when the recording ended: its later spans are missing"
                 )
             else:
-                due = self._due_device_files(process, final=False)
+                due = due_device_files(process.directory, final=False)
                 paths = closed if due or sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
-        self._convert_device_files(process, self._due_device_files(process, final=final or not alive))
+        self._convert_device_files(process, due_device_files(process.directory, final=final or not alive))
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
@@ -188,17 +186,6 @@ class Converter:
             in_epoch = boundaries.moved(self._record.clock_offset_ns())
             steps_of = lambda times: in_epoch.steps_of(times).to_pylist()  # noqa: E731  # a def would shadow its type
         self._event_files.convert(process.directory, process.pid, steps_of, final=final)
-
-    def _due_device_files(self, process: LiveProcess, *, final: bool) -> list[Path]:
-        files = process.device_files()
-        if final:
-            return files
-        behind = 0
-        for index in range(len(files) - 1, -1, -1):
-            behind += files[index].stat().st_size
-            if behind > DEVICE_LAG_BYTES:
-                return files[: index + 1]
-        return []
 
     def _convert_device_files(self, process: LiveProcess, files: Sequence[Path]) -> None:
         for first in range(0, len(files), _DEVICE_FILES_AT_ONCE):

@@ -12,6 +12,10 @@ from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.recording.device_format import DEVICE_COLUMNS, DEVICE_HEADER, DEVICE_MAGIC
 from deepseek_prof.recording.segments import Int64s
 
+LAG_BYTES = 64 << 20
+"""Windows of a running process wait until so much has come after them: the spans that launched their work are converted
+by then."""
+
 
 @dataclass(frozen=True)
 class DeviceFile:
@@ -22,6 +26,19 @@ class DeviceFile:
     threads: dict[int, int]
     """The low 32 bits of ``pthread_self()`` -> the thread's id in the operating system."""
     columns: dict[str, Int64s]
+
+
+def due_device_files(directory: Path, *, final: bool) -> list[Path]:
+    """The windows in a process's folder that are to be converted now, in order; all where it is ``final``."""
+    files = sorted(directory.glob("device-*.bin"))
+    if final:
+        return files
+    behind = 0
+    for index in range(len(files) - 1, -1, -1):
+        behind += files[index].stat().st_size
+        if behind > LAG_BYTES:
+            return files[: index + 1]
+    return []
 
 
 def read_device_file(path: Path) -> DeviceFile:

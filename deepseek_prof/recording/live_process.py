@@ -47,10 +47,6 @@ class LiveProcess:
         """The span segments that are there now, each thread's in order."""
         return sorted(self.directory.glob("t*-*.seg"))
 
-    def device_files(self) -> list[Path]:
-        """The windows of work on devices that are there now, in order."""
-        return sorted(self.directory.glob("device-*.bin"))
-
     def refresh_contexts(self) -> bool:
         """Reads new contexts and signatures, and says whether there were any. Raises OSError."""
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deepseek_prof.model import Kind, Phase
-from deepseek_prof.recording import converter as converter_module
+from deepseek_prof.recording import device_files
 from deepseek_prof.recording.converter import Converter
 from deepseek_prof.recording.device_format import DEVICE_HEADER, DeviceActivities, write_activities
 from deepseek_prof.recording.live_process import LiveProcess
@@ -190,7 +190,7 @@ def test_windows_of_a_running_process_wait_for_the_spans_that_launched_them(
     for writer in process.threads.values():
         writer.close()
     size = (process.directory / "device-00001.bin").stat().st_size
-    monkeypatch.setattr(converter_module, "DEVICE_LAG_BYTES", size + 1)
+    monkeypatch.setattr(device_files, "LAG_BYTES", size + 1)
     converter.poll()
     assert [path.name for path in process.directory.glob("device-*.bin")] == ["device-00001.bin"]
     assert {(row["step"], row["layer"]) for row in _spans(run_dir) if row["name"] == "kernel_0"} == {(0, "fc")}
