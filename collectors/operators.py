@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -108,6 +109,24 @@ class NativeRecorder:
         """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
         place: tuple[int, int, str] = load_library().current_position()
         return place
+
+    def watch_roots(self, callback: Callable[[], None] | None, /) -> None:
+        """Call ``callback`` before each call of a root module, on its thread."""
+        load_library().watch_roots(callback)
+
+    def watch_layers(self, callback: Callable[[bool], None] | None, /) -> None:
+        """Call ``callback`` with True in each layer that has begun, with False in each that is about to end."""
+        load_library().watch_layers(callback)
+
+    def clock_ns(self) -> int:
+        """The time as this thread's records have it: nanoseconds, CLOCK_MONOTONIC."""
+        ns: int = load_library().clock_ns()
+        return ns
+
+    def thread_ids(self) -> list[tuple[int, int]]:
+        """The thread id and ``pthread_self()`` of each thread that has recorded."""
+        ids: list[tuple[int, int]] = load_library().thread_ids()
+        return ids
 
     def stop(self) -> dict[str, Any]:
         """End the recording and hand over the counts."""

@@ -122,9 +122,11 @@ void adopt(Recorder& r, ThreadState* thread, uint64_t generation) {
   thread->allocations.abandon();
   // Without its folder (a full disk, a removed run) no segment can be made, and every span counts as dropped.
   if (!r.directory_made.load()) make_directory(r);
+  thread->tid.store(static_cast<uint64_t>(::syscall(SYS_gettid)));
+  thread->handle.store(static_cast<uint64_t>(::pthread_self()));
   const auto configure = [&](SegmentStream& stream, const char* prefix) {
     stream.configure(r.directory + prefix + std::to_string(thread->index), static_cast<uint32_t>(::getpid()),
-                     static_cast<uint64_t>(::syscall(SYS_gettid)), kSegmentBytes, r.settings.max_live_segments, true);
+                     thread->tid.load(), kSegmentBytes, r.settings.max_live_segments, true);
   };
   configure(thread->segments, "/t");
   configure(thread->allocations, "/a");
@@ -199,6 +201,18 @@ Position current_position() {
   if (thread->frames.empty()) return {r.steps.running(), r.default_phase, ""};
   const Frame& top = thread->frames.back();
   return {r.steps.running(), top.phase, top.layer == 0 ? std::string() : std::string(r.tree[top.layer].text)};
+}
+
+uint64_t record_clock_ns() { return now_ns(this_thread()); }
+
+std::vector<std::pair<uint64_t, uint64_t>> thread_ids() {
+  Recorder& r = recorder();
+  const std::lock_guard<std::mutex> lock(r.mutex);
+  std::vector<std::pair<uint64_t, uint64_t>> ids;
+  for (const ThreadState* thread : r.threads) {
+    if (thread->tid.load() != 0) ids.emplace_back(thread->tid.load(), thread->handle.load());
+  }
+  return ids;
 }
 
 void push_phase(const char* text, Phase phase) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "context_tree.h"
@@ -67,6 +68,12 @@ struct Position {
   std::string layer;
 };
 Position current_position();
+
+// The time as the calling thread's records have it: nanoseconds, CLOCK_MONOTONIC but for the error of its own clock.
+uint64_t record_clock_ns();
+
+// The OS thread id and pthread_self() of every thread that has recorded: CUPTI names threads by the latter.
+std::vector<std::pair<uint64_t, uint64_t>> thread_ids();
 
 // A phase that Python opens and closes on one thread (the backward pass).
 void push_phase(const char* text, Phase phase);

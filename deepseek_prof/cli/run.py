@@ -48,6 +48,12 @@ def run_command(
         str | None,
         typer.Option("--recorder", metavar="native|kineto|auto", help="Default: auto, native where it can be built."),
     ] = None,
+    cuda: Annotated[
+        str | None,
+        typer.Option(
+            "--cuda", metavar="auto|kernels|events|off", help="Work on GPUs; events is the light way. Default: auto."
+        ),
+    ] = None,
     python_stacks: Annotated[
         bool, typer.Option("--python-stacks", help="Sample Python stacks too, with py-spy.")
     ] = False,
@@ -108,6 +114,7 @@ def run_command(
         "overhead-budget": overhead_budget,
         "max-size": max_size,
         "recorder": recorder,
+        "cuda": cuda,
         "stacks-rate": stacks_rate,
         "metrics-port": metrics_port,
         "metrics-host": metrics_host,
