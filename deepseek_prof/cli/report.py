@@ -72,6 +72,7 @@ def _write_json(run: Run, condition: Condition | None) -> None:
     from dataclasses import asdict
 
     from deepseek_prof.analysis.metrics import metric_stats
+    from deepseek_prof.analysis.quality import quality
     from deepseek_prof.analysis.summary import summarize
     from deepseek_prof.analysis.verdict import judge
 
@@ -82,6 +83,7 @@ def _write_json(run: Run, condition: Condition | None) -> None:
         "verdict": asdict(judge(summary)) if condition is None else None,
         "summary": asdict(summary),
         "metrics": [asdict(each) for each in metric_stats(run)],
+        "quality": [asdict(each) for each in quality(run)],
         "findings": [asdict(finding) for finding in _findings(run, summary, condition)],
     }
     print(json.dumps(content, indent=1))

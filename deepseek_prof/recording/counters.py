@@ -12,8 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from deepseek_prof.interfaces import CounterCollector, CounterSample
+from deepseek_prof.recording.event_files import RecordingEvents
 from deepseek_prof.recording.metric_hub import MetricHub
 from deepseek_prof.recording.part_files import write_parquet
+from deepseek_prof.recording.program_metrics import ProgramSample
 from deepseek_prof.trace.schema import COUNTERS
 
 _FLUSH_SHARE, _MIN_FLUSH_S, _MAX_FLUSH_S = 0.1, 1.0, 60.0
@@ -31,10 +33,11 @@ class CounterWriter:
     ) -> None:
         self._run_dir = run_dir
         self._root_pid = root_pid
+        self._events = RecordingEvents(run_dir)
         self._due_s = {collector: time.monotonic() for collector in collectors}
         self._hub = hub or MetricHub()
         self._samples: list[CounterSample] = []
-        self._hub.subscribe(self._samples.append)  # list.append is atomic: other threads may publish
+        self._hub.subscribe(self._take)
         self._parts = 0
         self._began_s = time.monotonic()
         self._flush_s = self._began_s + _MIN_FLUSH_S
@@ -47,13 +50,24 @@ class CounterWriter:
         if due:
             ranks = self._rank_of_processes()
             for collector in due:
-                for sample in collector.sample(self._root_pid, ranks):
-                    self._hub.publish_sample(sample)
                 self._due_s[collector] = now_s + collector.interval_s
+                self._sample(collector, ranks)
         if now_s >= self._flush_s:
             self.close()
             age_s = now_s - self._began_s
             self._flush_s = now_s + min(_MAX_FLUSH_S, max(_MIN_FLUSH_S, _FLUSH_SHARE * age_s))
+
+    def _sample(self, collector: CounterCollector, ranks: dict[int, int]) -> None:
+        """What a collector cannot tell is told once as an event; one that fails is asked no more."""
+        try:
+            for sample in collector.sample(self._root_pid, ranks):
+                self._hub.publish_sample(sample)
+        except Exception as error:  # noqa: BLE001  # a driver's library may raise anything; the recording goes on
+            del self._due_s[collector]
+            collector.warnings.append(f"{collector.name} stopped: {type(error).__name__}: {error}")
+        for message in collector.warnings:
+            self._events.emit("warning", "collector_failed", {"message": message})
+        collector.warnings.clear()
 
     def close(self) -> None:
         """Write what has been taken since the last part."""
@@ -68,6 +82,10 @@ class CounterWriter:
             rows = [{key: getattr(sample, key) for key in COUNTERS.names} for sample in samples]
             write_parquet(folder / f"part-{self._parts:05d}.parquet", pa.Table.from_pylist(rows, schema=COUNTERS))
         self._parts += bool(by_rank)
+
+    def _take(self, sample: CounterSample) -> None:
+        if not isinstance(sample, ProgramSample):  # the converter writes those
+            self._samples.append(sample)  # atomic: other threads may publish
 
     def _rank_of_processes(self) -> dict[int, int]:
         """From the descriptions under ``live/``; those of processes that are gone are kept."""

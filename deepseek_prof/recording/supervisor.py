@@ -114,8 +114,10 @@ def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
         "steps": settings.steps,
         "overhead_budget": settings.overhead_budget,
         "recorder": settings.recorder,
+        "cuda": settings.cuda,
         "max_live_segments": MAX_LIVE_SEGMENTS,
         "stacks_rate": settings.stacks_rate_hz if settings.python_stacks else 0,
+        "memory_snapshot": settings.memory_snapshot,
         "parent_pid": os.getpid(),
     }
     return {
@@ -242,7 +244,10 @@ class Recording:
         try:
             business = BusinessMetrics(self._hub)
             self._converter = Converter(
-                self._run_dir, max_size_bytes=self._settings.max_size_bytes, watch=business.refresh
+                self._run_dir,
+                max_size_bytes=self._settings.max_size_bytes,
+                watch=business.refresh,
+                metrics=self._hub.publish_sample,
             )
             self._counters = CounterWriter(self._run_dir, self.pid, self._collectors, self._hub)
             due_s = 0.0
