@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from deepseek_prof.interfaces import CounterSample
+from deepseek_prof.recording.metric_hub import MetricHub
 
 PREFIX = "deepseek_prof"
 _UNITS = {
@@ -84,6 +85,15 @@ def exported(sample: CounterSample) -> ExportedMetric:
     if body != sample.name:
         labels.append(("name", sample.name))  # two names may become one
     return ExportedMetric("_".join(parts), sample.value * factor, ucum, _written(about), _pairs(labels))
+
+
+def latest_by_name(hub: MetricHub) -> dict[str, list[ExportedMetric]]:
+    """The last sample of each series by exported name; of series that become one, the newest."""
+    found: dict[str, dict[tuple[tuple[str, str], ...], ExportedMetric]] = {}
+    for sample in sorted(hub.latest(), key=lambda sample: sample.ts_ns):
+        metric = exported(sample)
+        found.setdefault(metric.name, {})[metric.labels] = metric
+    return {name: list(series.values()) for name, series in found.items()}
 
 
 def _legal(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from deepseek_prof.errors import UsageError
-from deepseek_prof.exporters.metric_names import ExportedMetric, exported
+from deepseek_prof.exporters.metric_names import exported, latest_by_name
 from deepseek_prof.interfaces import CounterSample
 from deepseek_prof.recording.metric_hub import MetricHub
 
@@ -82,12 +82,8 @@ class OtlpSender:
 
     def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            values: dict[tuple[tuple[str, str], ...], ExportedMetric] = {}
-            for sample in sorted(self._hub.latest(), key=lambda sample: sample.ts_ns):
-                metric = exported(sample)
-                if metric.name == name:
-                    values[metric.labels] = metric
-            return [self._observation(metric.value, dict(metric.labels)) for metric in values.values()]
+            series = latest_by_name(self._hub).get(name, [])
+            return [self._observation(metric.value, dict(metric.labels)) for metric in series]
 
         return observe
 

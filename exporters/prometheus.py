@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from deepseek_prof.errors import UsageError
-from deepseek_prof.exporters.metric_names import exported
+from deepseek_prof.exporters.metric_names import latest_by_name
 from deepseek_prof.recording.metric_hub import MetricHub
 
 
@@ -22,16 +22,12 @@ class HubCollector(Collector):
         self._hub = hub
 
     def collect(self) -> Iterator[Metric]:
-        """One family a name; of series that become one, the latest value."""
-        families: dict[str, tuple[Metric, dict[tuple[tuple[str, str], ...], float]]] = {}
-        for sample in sorted(self._hub.latest(), key=lambda sample: sample.ts_ns):
-            metric = exported(sample)
-            family = families.setdefault(metric.name, (Metric(metric.name, metric.help, "gauge"), {}))
-            family[1][metric.labels] = metric.value
-        for name, (family_, values) in sorted(families.items()):
-            for labels, value in values.items():
-                family_.add_sample(name, dict(labels), value)
-            yield family_
+        """One family a name."""
+        for name, series in sorted(latest_by_name(self._hub).items()):
+            family = Metric(name, series[0].help, "gauge")
+            for metric in series:
+                family.add_sample(name, dict(metric.labels), metric.value)
+            yield family
 
 
 class PrometheusServer:

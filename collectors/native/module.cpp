@@ -48,7 +48,7 @@ PyObject* inputs_note = nullptr;  // note(module, calls) -> whether this is the 
 const void* counted_root = nullptr;
 uint64_t counted_calls = 0;  // since the last note
 uint64_t note_due_ns = 0;
-constexpr uint64_t kNotePeriodNs = 2'000'000;  // a note takes some 3 us
+constexpr uint64_t kNotePeriodNs = 5'000'000;  // a note takes 4 to 8 us
 
 PyObject* start(PyObject*, PyObject* args) {
   const char *directory, *process_json;

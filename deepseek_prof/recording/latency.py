@@ -30,8 +30,6 @@ class WindowedLatency:
     """One sketch for each interval; those of the last ten seconds are merged when quantiles are asked for."""
 
     def __init__(self) -> None:
-        self.whole = empty_sketch()
-        """All intervals that were closed."""
         self._current = empty_sketch()
         self._window: deque[tuple[int, LogCollapsingLowestDenseDDSketch]] = deque()
 
@@ -43,7 +41,6 @@ class WindowedLatency:
         """End the interval; the quantiles of the last ten seconds by name, nothing where they saw nothing."""
         if self._current.count:
             self._window.append((ts_ns, self._current))
-            self.whole.merge(self._current)
             self._current = empty_sketch()
         while self._window and self._window[0][0] <= ts_ns - WINDOW_NS:
             self._window.popleft()
