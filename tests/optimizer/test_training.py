@@ -101,7 +101,7 @@ def test_a_candidate_that_ends_otherwise_than_eager_is_a_row(name: str, reason: 
         ("AdamW", "dataloader", {"num_workers": 0}, "has 0 workers itself"),
         ("AdamW", "threads", {"intra_op": 1}, "has 1 already"),
         ("AdamW", "threads", {"intra_op": 4096}, "this process may use"),
-        ("AdamW", "amp", {"dtype": "float16"}, "GradScaler"),
+        ("AdamW", "threads", {"intra_op": 0, "inter_op": 4096}, "this process may use"),
         ("AdamW", "layout", {}, "no Conv2d"),
         ("AdamW", "fuse", {"freezing": True}, "in training"),
     ],
