@@ -76,7 +76,7 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     measurer = _training_measurer(command, found, settings) if found.training else _measurer(command, found, settings)
     narrator.say(f"optimizing {found.root} in {mode}, call {found.call + 1} of {found.calls} seen")
     left_s = settings.budget_s - (time.monotonic() - began_s)
-    search = Search(measurer, found.profile, mode, left_s, narrator.say)
+    search = Search(measurer, found.profile, mode, left_s, narrator.say, settings.goal)
     search.run(wanted)
     rows = sorted(search.rows.values(), key=_rank)
     batches: tuple[BatchResult, ...] = ()
