@@ -95,7 +95,7 @@ class Handler(Protocol[ConfigT_contra]):
     """As in ``--passes``."""
     order: int
     """Place among combined passes: of lower order first. fold 10, layout 20, attention 30, quantize 40, amp 50,
-    checkpoint 55, fuse 60, threads and what is injected 70 and more."""
+    checkpoint 55, accumulate 56, fuse 60, threads and what is injected 70 and more."""
     lossy: bool
     """Whether the results may differ by more than the order of float32 sums."""
     modes: Sequence[str]

@@ -22,7 +22,7 @@ _AGAIN = 2.0
 """The second measurement takes about this much longer than the first: more rounds, and new eager processes. Time for
 that of the longest is kept back of the budget."""
 _WORTH_ADDING = 1.01
-_SAVE_MEMORY = ("checkpoint", "quantize", "amp")
+_SAVE_MEMORY = ("checkpoint", "accumulate", "quantize", "amp")
 """Tried first where memory is the goal: predictions are of time, and of these checkpoints would come last."""
 _UNUSABLE = ("failed", "refused", "inaccurate")
 _ALMOST = 0.97

@@ -151,6 +151,15 @@ def test_workers_bring_the_samples_of_eager() -> None:
     assert not row.lossy
 
 
+def test_workers_win_where_the_steps_wait_for_a_slow_dataset() -> None:
+    row = measured(target("Slow"), "dataloader", {"num_workers": 2})
+    assert row.status == "win", row.reason
+    assert not row.lossy
+    assert row.interval is not None
+    assert row.control is not None
+    assert row.interval[0] > row.control[1]
+
+
 def test_augmentation_in_workers_is_held_against_the_mean_loss() -> None:
     subject = target("", "--batch", "8", "--enlarge", "1", program=EXAMPLES / "data_bound.py", root="Sequential")
     row = measured(subject, "dataloader", {"num_workers": 2})
