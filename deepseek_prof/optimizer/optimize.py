@@ -82,7 +82,8 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     batches: tuple[BatchResult, ...] = ()
     if settings.batch_sizes and search.ended_by != "interrupt":
         narrator.say("measuring batch sizes")
-        batches = _batches(measurer.target, search.winner(), settings)
+        # In training as the program is: of its passes, some fire in whole steps only.
+        batches = _batches(measurer.target, None if found.training else search.winner(), settings)
     result = Optimization(
         command=command.argv,
         root=found.root,
@@ -144,8 +145,6 @@ def _training_measurer(command: Command, found: Surveyed, settings: OptimizeSett
         )
     if settings.metric is not None:
         raise UsageError("--metric is for inference: a training is held against the losses of its own steps.")
-    if settings.batch_sizes:
-        raise UsageError("--batch-sizes is for inference: another batch is another training.")
     target = Target(command.argv, found.root, found.call, found.training)
     return TrainingMeasurer(target, plan(found.steps, found.step_ns, settings.budget_s), settings.goal)
 

@@ -123,3 +123,14 @@ def test_the_example_learns_alike_in_parts() -> None:
     assert row.status in ("win", "inconclusive", "slower"), row.reason
     assert not row.lossy
     assert "in_parts(model, 2)" in row.code[0]
+
+
+def test_the_code_that_is_handed_over_does_the_same() -> None:
+    module = perceptron()
+    again = copy.deepcopy(module)
+    exec(handler("accumulate").code(Accumulate(2)), {"model": again, "torch": torch})  # what is handed over
+    values = torch.randn(8, 16)
+    expected, found = (gradients(each, each, values, torch.mean) for each in (module, again))
+    for a, b in zip(expected, found, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-7)
+    assert again.forward.__name__ == "forward_in_parts"

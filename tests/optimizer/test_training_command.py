@@ -54,10 +54,6 @@ def test_a_training_is_recognized_and_shown(tmp_path: Path) -> None:
             "for _ in range(30):\n    o.zero_grad()\n    m(x).sum().backward()\n    o.step()",
             ("--metric", "a:b"), "--metric is for inference",
         ),
-        (
-            "for _ in range(30):\n    o.zero_grad()\n    m(x).sum().backward()\n    o.step()",
-            ("--batch-sizes", "1,2"), "--batch-sizes is for inference",
-        ),
     ],
 )  # fmt: skip
 def test_a_program_that_does_not_train_enough_is_told_why(
