@@ -115,7 +115,7 @@ class Measurer:
             if self.recordings is not None and row.baseline is not None:
                 folder = self.recordings / str(self.seed)
                 call_ns = row.baseline.median_ns * len(self.signatures)
-                found = compare(self._eager[0], candidate, folder, call_ns, self.prepare_s)
+                found = compare(self._eager[0], candidate, folder, call_ns, self.prepare_s, self.target.root)
                 row = replace(row, comparison=found)
         except (CandidateError, OutputError, RunDamagedError) as error:
             self.end_eager()  # which of the processes ended is not known
