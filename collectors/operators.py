@@ -14,6 +14,7 @@ import torch
 
 from deepseek_prof.collectors.layers import LayerNames, install_layers, remove_layers
 from deepseek_prof.collectors.native import build
+from deepseek_prof.collectors.root_inputs import RootInputs
 from deepseek_prof.collectors.steps import install_steps, remove_steps
 from deepseek_prof.errors import RecorderError
 
@@ -66,6 +67,7 @@ class NativeRecorder:
 
         native = load_library()
         names = LayerNames(native.forget_module)
+        self.inputs = RootInputs()
         first, last = settings.steps or (-1, -1)
         operator_ns = native.calibrate(IN_SITU_FACTOR) if settings.record != "layers" else 0.0
         layer_ns = _layer_cost_ns(native)
@@ -88,6 +90,7 @@ class NativeRecorder:
             layer_ns,
             settings.max_live_segments,
             names.resolve,
+            self.inputs.note,
         )
         self._library = native
         install_layers(native.push_layer, native.pop_layer, names)
@@ -151,5 +154,6 @@ def _reopen_in_child() -> None:
 
     attachment = current()
     if attachment is not None and isinstance(attachment.recorder, NativeRecorder) and _library is not None:
+        attachment.recorder.inputs.restart()
         directory, description = attachment.describe_fork()
         _library.reopen(str(directory), description)

@@ -13,18 +13,26 @@ using deepseek_prof::LayerName;
 
 PyObject* layer_resolver = nullptr;  // resolve(enclosing module's address, its name, module) -> (how, text, parameter addresses)
 
+PyObject* inputs_note = nullptr;  // note(module, calls) -> whether this is the root whose inputs are counted
+const void* counted_root = nullptr;
+uint64_t counted_calls = 0;  // since the last note
+uint64_t note_due_ns = 0;
+constexpr uint64_t kNotePeriodNs = 2'000'000;  // a note takes some 3 us
+
 PyObject* start(PyObject*, PyObject* args) {
   const char *directory, *process_json;
   int operators, signatures;
   long long first_step, last_step;
   double budget, operator_cost_ns, layer_cost_ns;
   unsigned int max_live;
-  PyObject* resolver;
-  if (!PyArg_ParseTuple(args, "ssppLLdddIO", &directory, &process_json, &operators, &signatures, &first_step, &last_step,
-                        &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver)) {
+  PyObject *resolver, *note;
+  if (!PyArg_ParseTuple(args, "ssppLLdddIOO", &directory, &process_json, &operators, &signatures, &first_step, &last_step,
+                        &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver, &note)) {
     return nullptr;
   }
   Py_XSETREF(layer_resolver, Py_NewRef(resolver));
+  Py_XSETREF(inputs_note, Py_NewRef(note));
+  counted_root = nullptr;
   deepseek_prof::Settings settings;
   settings.operators = operators != 0;
   settings.signatures = signatures != 0;
@@ -47,6 +55,8 @@ PyObject* reopen(PyObject*, PyObject* args) {
   const char *directory, *process_json;
   if (!PyArg_ParseTuple(args, "ss", &directory, &process_json)) return nullptr;
   deepseek_prof::reopen(directory, process_json);
+  counted_root = nullptr;
+  counted_calls = 0;
   Py_RETURN_NONE;
 }
 
@@ -88,6 +98,23 @@ bool resolve_and_push(PyObject* module) {
   return done;
 }
 
+// The call of a root begins: now and then Python is told, which reads the size of its inputs.
+void note_root_call(PyObject* module, uint64_t start_ns) {
+  if (counted_root != nullptr && counted_root != module) return;
+  ++counted_calls;
+  if (counted_root != nullptr && start_ns < note_due_ns) return;
+  const auto calls = static_cast<unsigned long long>(counted_calls);
+  counted_calls = 0;
+  note_due_ns = start_ns + kNotePeriodNs;
+  PyObject* answer = PyObject_CallFunction(inputs_note, "OK", module, calls);
+  if (answer == nullptr) {
+    PyErr_WriteUnraisable(inputs_note);
+    return;
+  }
+  counted_root = answer == Py_True ? module : nullptr;
+  Py_DECREF(answer);
+}
+
 // Returns True when a frame was opened, which `pop_layer` then has to close.
 PyObject* push_layer(PyObject*, PyObject* module) {
   if (!deepseek_prof::layers_enabled()) Py_RETURN_FALSE;
@@ -95,6 +122,8 @@ PyObject* push_layer(PyObject*, PyObject* module) {
     PyErr_WriteUnraisable(layer_resolver);
     Py_RETURN_FALSE;
   }
+  const uint64_t root_start_ns = deepseek_prof::root_call_start_ns();
+  if (root_start_ns != 0) note_root_call(module, root_start_ns);
   Py_RETURN_TRUE;
 }
 
@@ -104,6 +133,7 @@ PyObject* pop_layer(PyObject*, PyObject*) {
 }
 
 PyObject* forget_module(PyObject*, PyObject* address) {
+  if (PyLong_AsVoidPtr(address) == counted_root) counted_root = nullptr;
   deepseek_prof::forget_module(PyLong_AsVoidPtr(address));
   Py_RETURN_NONE;
 }
@@ -137,7 +167,7 @@ PyObject* optimizer_made(PyObject*, PyObject*) {
 PyMethodDef methods[] = {
     {"start", start, METH_VARARGS,
      "start(directory, process_json, operators, signatures, first_step, last_step, budget, operator_cost_ns, "
-     "layer_cost_ns, max_live, resolver)"},
+     "layer_cost_ns, max_live, resolver, inputs_note)"},
     {"stop", stop, METH_NOARGS, "Stop recording; what was written stays."},
     {"reopen", reopen, METH_VARARGS, "reopen(directory, process_json): go on in a forked child."},
     {"statistics", statistics, METH_NOARGS, "Counts of this process as a dict."},

@@ -1,5 +1,6 @@
 #include "recorder.h"
 
+#include <algorithm>
 #include <pthread.h>
 #include <sys/syscall.h>
 
@@ -81,6 +82,7 @@ void begin(Recorder& r, const std::string& directory, const std::string& process
   r.step_segments.abandon();
   r.step_segments.configure(directory + "/steps", static_cast<uint32_t>(::getpid()), 0, 1u << 16, 1u << 20, false);
   r.steps.reset();
+  r.calls_ns = 0;
   r.directory_made.store(false);
   for (ThreadState* thread : r.threads) {
     thread->events.store(0);
@@ -116,12 +118,19 @@ void adopt(Recorder& r, ThreadState* thread, uint64_t generation) {
   thread->generation = generation;
 }
 
-void end_step(Recorder& r, uint64_t key, uint64_t end_ns) {
+void append_step(Recorder& r, uint64_t start_ns, uint64_t dur_ns, uint64_t end_ns) {
+  const uint64_t inside_ns = r.steps.ends_with_root_calls() ? std::min(r.calls_ns, dur_ns) : dur_ns;
+  r.calls_ns -= std::min(r.calls_ns, inside_ns);
+  r.step_segments.append(start_ns, dur_ns, inside_ns, 0, 0, end_ns);
+}
+
+void end_step(Recorder& r, uint64_t key, uint64_t end_ns, uint64_t call_ns) {
   const std::lock_guard<std::mutex> lock(r.mutex);
   if (r.generation.load() == 0) return;
   const Statistics sum = totals(r);
+  r.calls_ns += call_ns;
   const auto mode = r.steps.tick(key, end_ns, sum.events, sum.layers, r.settings, [&](uint64_t start_ns, uint64_t dur_ns) {
-    r.step_segments.append(start_ns, dur_ns, dur_ns, 0, 0, end_ns);
+    append_step(r, start_ns, dur_ns, end_ns);
   });
   if (mode.has_value()) apply_mode(r, *mode);
 }
@@ -145,7 +154,7 @@ void stop() {
   r.layers_on.store(false);
   const std::lock_guard<std::mutex> lock(r.mutex);
   r.steps.flush([&](uint64_t start_ns, uint64_t dur_ns) {
-    r.step_segments.append(start_ns, dur_ns, dur_ns, 0, 0, start_ns + dur_ns);
+    append_step(r, start_ns, dur_ns, start_ns + dur_ns);
   });
   r.step_segments.close();
   r.tree.flush_log();

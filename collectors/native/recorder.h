@@ -48,6 +48,8 @@ bool layers_enabled();
 bool push_known_layer(const void* module);
 // The innermost open layer's module on this thread, or nullptr.
 const void* enclosing_module();
+// When the innermost frame of this thread began, if it is the call of a root; otherwise 0.
+uint64_t root_call_start_ns();
 // The name of that layer, empty for a root (whose name is no part of its layers' names).
 std::string enclosing_layer_name();
 enum class LayerName { kBelowParent, kRoot, kTransparent };

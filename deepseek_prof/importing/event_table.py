@@ -33,6 +33,8 @@ DEVICE_COLUMNS = {
     "device": np.int64,
     "stream": np.int64,
     "bytes": np.int64,
+    "graph": np.int64,
+    "graph_node": np.int64,
 }
 FLOW_COLUMNS = {"identity": np.int64, "thread": np.int32, "start_ns": np.int64, "begins": np.bool_}
 """The ends of the arrows from forward operators to their backward nodes."""
@@ -184,6 +186,8 @@ class EventTable:
                 device=_integers([each.device for each in chosen]),
                 stream=_integers([each.stream for each in chosen]),
                 bytes=_integers([each.bytes for each in chosen]),
+                graph=_integers([each.graph for each in chosen]),
+                graph_node=_integers([each.graph_node for each in chosen]),
             )
         rows = np.flatnonzero((place == Place.HOST) | (place == Place.STEP))
         if len(rows) == 0:

@@ -26,6 +26,8 @@ class Arguments(msgspec.Struct, gc=False):
     device: Scalar = -1
     stream: Scalar = -1
     bytes: Scalar = -1
+    graph: Scalar = msgspec.field(default=-1, name="graph id")
+    graph_node: Scalar = msgspec.field(default=-1, name="graph node id")
     name: Scalar = None
 
 

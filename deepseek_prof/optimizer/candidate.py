@@ -108,7 +108,7 @@ class Candidate:
                     raise CandidateError(f"the program did not import torch within {timeout_s:.0f} s") from None
         told = self._answer(deadline_s, f"did not reach the captured call within {timeout_s:.0f} s")
         if told.get("told") != "captured":
-            raise CandidateError(str(told.get("reason")))
+            raise CandidateError(f"{told.get('reason')}; {self._ending()}")
         self.signatures = tuple(told["signatures"])
 
     def ask(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deepseek_prof.errors import OutputError
@@ -27,6 +27,7 @@ from deepseek_prof.recording.live_process import (
     steps_file_name,
 )
 from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
+from deepseek_prof.recording.program_metrics import MetricSink, ProgramMetrics
 from deepseek_prof.recording.run_events import RunEvents
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
@@ -46,13 +47,21 @@ _STEPS_SHARE = 0.01
 """Of our time that may go into writing the steps of a process that runs on."""
 
 
+Watch = Callable[[LiveProcess, int, int, bool], None]
+"""Called with a process, its rank, what leads from its clock to the Unix epoch (ns), and whether it lives."""
+
+
 class Converter:
     """Converts one run. Only one may work on a run at a time; a second raises OutputError.
 
-    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context.
+    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context. ``watch`` sees each process
+    after each round, with the steps that it has finished; ``metrics`` takes the numbers that the program tells.
     """
 
-    def __init__(self, run_dir: Path, *, max_size_bytes: int) -> None:
+    def __init__(
+        self, run_dir: Path, *, max_size_bytes: int, watch: Watch | None = None, metrics: MetricSink | None = None
+    ) -> None:
+        self._watch = watch
         self._run_dir = run_dir
         self._live = run_dir / "live"
         self._max_size_bytes = max_size_bytes
@@ -72,6 +81,7 @@ class Converter:
         events = RecordingEvents(run_dir)
         self._record = RunRecord(run_dir, events)
         self._event_files = EventFiles(self._files)
+        self._metrics = ProgramMetrics(run_dir, metrics)
         content = self._record.read()
         self._run_events = RunEvents(events, content)
         self._stacks = StackConversion(self._files, content, self._record.warn)
@@ -171,7 +181,11 @@ class Converter:
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
-        self._run_events.refresh(process, self._files.rank(process.pid), self._record.clock_offset_ns(), alive=alive)
+        rank_now, offset_ns = self._files.rank(process.pid), self._record.clock_offset_ns()
+        self._metrics.convert(process.directory, rank_now, final=final or not alive)
+        self._run_events.refresh(process, rank_now, offset_ns, alive=alive)
+        if self._watch is not None:
+            self._watch(process, rank_now, offset_ns, alive and not final)
         process.finished = not alive
 
     def _convert_events(self, process: LiveProcess, *, final: bool) -> None:

@@ -124,7 +124,7 @@ def test_every_signature_before_the_captured_call_is_kept() -> None:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("import torch; raise SystemExit(7)", "ended before call 5"),
+        ("import torch; raise SystemExit('no such split')", "ended before call 5.*exit status 1: no such split"),
         ("raise SystemExit('no weights here')", "no weights here"),
         ("import torch, os; os._exit(3)", "exit status 3"),
         ("import time; time.sleep(60)", "did not import torch within 3 s"),

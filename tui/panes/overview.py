@@ -12,13 +12,13 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from deepseek_prof.analysis.findings import Finding, find
+from deepseek_prof.analysis.metrics import is_business
 from deepseek_prof.analysis.overview import Overview as Figures
 from deepseek_prof.analysis.overview import overview
 from deepseek_prof.analysis.series import Series, counters, metrics
 from deepseek_prof.analysis.steps import percentile
 from deepseek_prof.analysis.summary import Summary
-from deepseek_prof.errors import DeepseekProfError
-from deepseek_prof.text import clean, count, duration, percent, size
+from deepseek_prof.text import clean, count, duration, measured, percent
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import bar, histogram, sparkline
 from deepseek_prof.tui.data import RunSession, Selection
@@ -67,25 +67,19 @@ class Overview(Pane[Figures]):
                 yield Static(id="right")
 
     def read(self, run: Run, selection: Selection) -> Figures:
-        """All but what :meth:`_load_slow` reads."""
+        """All but what :func:`_read_slow` reads."""
         return overview(run, selection.condition)
 
     def draw(self, found: Figures, selection: Selection) -> None:
         """All sections; findings a moment later."""
         self._figures = found
         self._redraw()
-        if found.summary is not None:
-            self.run_worker(self._load_slow(found.summary), exclusive=True, group="slow")
+        summary = found.summary
+        if summary is not None:
+            self.read_later(lambda run: _read_slow(run, summary), self._show_slow)
 
-    async def _load_slow(self, summary: Summary) -> None:
-        def read(run: Run) -> _Slow:
-            return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
-
-        try:
-            self._slow = await self.session.ask(read, later=True)
-        except DeepseekProfError as error:
-            self.post_message(self.Failed(error))
-            return
+    def _show_slow(self, found: _Slow) -> None:
+        self._slow = found
         self._redraw()
 
     def on_resize(self, event: Resize) -> None:
@@ -117,6 +111,10 @@ class Overview(Pane[Figures]):
             text.append(line)
             text.append(bar(each.share, max(5, width - len(line))), phase_colour(each.phase, dark=dark))
         return text
+
+
+def _read_slow(run: Run, summary: Summary) -> _Slow:
+    return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
 
 
 def _stacked(sections: Sequence[Text]) -> Text:
@@ -204,21 +202,16 @@ def _series(slow: _Slow | None, width: int) -> Text:
     if slow is None or not (slow.counters or slow.metrics):
         return Text()
     text = Text()
-    for title, found in (("Machine", slow.counters), ("Losses and metrics", slow.metrics)):
+    business = tuple(each for each in slow.counters if is_business(each.name))
+    machine = tuple(each for each in slow.counters if not is_business(each.name))
+    sections = (("Throughput and latency", business), ("Machine", machine), ("Losses and metrics", slow.metrics))
+    for title, found in sections:
         if not found:
             continue
         text.append_text(_heading(title) if not text.plain else Text.assemble("\n\n", _heading(title)))
         label_width = min(28, max(len(clean(each.name, 28)) for each in found))
         for each in found:
-            figures = f"{_value(each.last, each.unit)}, most {_value(max(each.values), each.unit)}"
+            figures = f"{measured(each.last, each.unit)}, most {measured(max(each.values), each.unit)}"
             text.append(f"\n{clean(each.name, label_width):<{label_width}} {figures:<26} ")
             text.append(sparkline(each.values, max(4, width - label_width - 28)), "cyan")
     return text
-
-
-def _value(value: float, unit: str) -> str:
-    if unit == "bytes":
-        return size(value)
-    if unit == "percent":
-        return f"{value:.0f} %"
-    return duration(value) if unit == "ns" else f"{value:.4g}"
