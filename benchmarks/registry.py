@@ -16,6 +16,7 @@ from benchmarks.measurements.metrics import Metrics
 from benchmarks.measurements.optimize_accuracy import AGREEMENTS, Retrieval
 from benchmarks.measurements.optimize_false_wins import FALSE_WINS
 from benchmarks.measurements.optimize_networks import NETWORKS
+from benchmarks.measurements.optimize_training_false_wins import TRAINING_FALSE_WINS
 from benchmarks.measurements.querying import QUERYING_10M, QUERYING_100M
 from benchmarks.measurements.reading import Reading
 from benchmarks.measurements.resnet18 import RESNET18
@@ -72,6 +73,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Exporting(),
     PYTHON_STACKS,
     FALSE_WINS,
+    TRAINING_FALSE_WINS,
     *NETWORKS,
     *AGREEMENTS,
     Retrieval(),

@@ -40,19 +40,24 @@ class FalseWins:
 
     def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
         """Return the share of false wins over all rounds, and that of the first measurement alone."""
-        if not samples:
-            return ()
-        shares = [
-            {
-                "share": sum(sample[f"{model}{suffix}"] for sample in samples for model in MODELS)
-                / (len(samples) * len(MODELS))
-            }
-            for suffix in ("", "_first")
-        ]
-        return present(
-            row([shares[0]], lambda sample: sample["share"] * 100, "false wins", "%", bar=5.0),
-            row([shares[1]], lambda sample: sample["share"] * 100, "before the second measurement", "%"),
-        )
+        return share_rows(samples, MODELS)
+
+
+def share_rows(samples: Sequence[Sample], models: Sequence[str]) -> tuple[Row, ...]:
+    """The share of claimed wins of ``models`` in percent, and that of the first measurement (``<model>_first``)."""
+    if not samples:
+        return ()
+    shares = [
+        {
+            "share": sum(sample[f"{model}{suffix}"] for sample in samples for model in models)
+            / (len(samples) * len(models))
+        }
+        for suffix in ("", "_first")
+    ]
+    return present(
+        row([shares[0]], lambda sample: sample["share"] * 100, "false wins", "%", bar=5.0),
+        row([shares[1]], lambda sample: sample["share"] * 100, "before the second measurement", "%"),
+    )
 
 
 def claims(model: str, rounds: int, seed: int) -> bool:

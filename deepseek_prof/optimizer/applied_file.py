@@ -22,11 +22,11 @@ def source(root: str, row: CandidateResult, alone: Sequence[CandidateResult], fa
         facts: lines on where and how that was measured.
     """
     functions = "\n\n\n".join(
-        _function(name, code, _bought(name, options, alone))
+        _function(name, code, bought(name, options, alone))
         for name, options, code in zip(row.passes, row.options, row.code, strict=True)
     )
     applied = "\n".join(f"    model = {name}(model, calls)" for name in row.passes)
-    about = "\n".join(f"# {_comment(line)}" for line in (*facts, *_kept(row)))
+    about = "\n".join(f"# {comment(line)}" for line in (*facts, *_kept(row)))
     needs = "torch and torchao" if "quantize" in row.passes else "torch"
     return f'''\
 """Applies {" + ".join(row.passes)} to a model: from this file, `model = apply(model, calls)`.
@@ -45,7 +45,7 @@ import torch
 def apply(model, calls=()):
     """The faster model. It may share its weights with the one that it gets, and change it.
 
-    model: {_docstring(root)}, with its weights, in evaluation; call this and the result under torch.inference_mode()
+    model: {docstring(root)}, with its weights, in evaluation; call this and the result under torch.inference_mode()
     or torch.no_grad().
     calls: pairs of arguments and keyword arguments, as the model is called with; int8 takes its ranges from them.
     """
@@ -59,7 +59,8 @@ def _function(name: str, code: str, bought: str) -> str:
     return f"# {bought}\ndef {name}(model, calls):\n{body}\n    return model"
 
 
-def _bought(name: str, options: object, alone: Sequence[CandidateResult]) -> str:
+def bought(name: str, options: object, alone: Sequence[CandidateResult]) -> str:
+    """What the pass brought by itself, in a line."""
     for row in alone:
         if row.passes == (name,) and row.options == (options,) and row.speedup is not None and row.interval is not None:
             low, high = row.interval
@@ -71,11 +72,11 @@ def _kept(row: CandidateResult) -> list[str]:
     return [f"Kept in float: {name}" for name in row.kept_in_float]
 
 
-def _comment(line: str) -> str:
+def comment(line: str) -> str:
     """On one line, whatever the program named."""
     return clean(line, _NAME_LIMIT)
 
 
-def _docstring(name: str) -> str:
+def docstring(name: str) -> str:
     """A name that cannot end the text around it."""
     return json.dumps(clean(name, _NAME_LIMIT))[1:-1].replace('"', "'")

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepseek_prof.config import RunSettings
 from deepseek_prof.optimizer.candidate import Candidate
 from deepseek_prof.optimizer.results import Comparison
+from deepseek_prof.text import duration
+
+if TYPE_CHECKING:
+    from deepseek_prof.analysis.diff import DiffRow
+    from deepseek_prof.trace.run import Run
 
 _LIMIT = 40
 """Rows kept of each table; what changed most comes first."""
+_NAMED = 8
+"""Layers of a compiled graph that are named."""
+_GRAPHS = '"Torch-Compiled Region*"'
+"""What torch records around the code of a compiled graph."""
 _WORTH_NS = 2_000_000_000
 _MIN_REPEATS, _MAX_REPEATS = 8, 30
 
 
-def compare(eager: Candidate, changed: Candidate, folder: Path, call_ns: float, timeout_s: float) -> Comparison:
+def compare(
+    eager: Candidate, changed: Candidate, folder: Path, call_ns: float, timeout_s: float, root: str
+) -> Comparison:
     """Record both into run directories below ``folder`` and compare a call of the one with a call of the other.
 
-    ``call_ns`` is how long a call takes, about.
+    ``call_ns`` is how long a call takes, about; ``root`` the name of the module. Layers inside of compiled graphs
+    record nothing: their rows have the verdict ``compiled``, and a note tells the time of the graph around them.
 
     Raises:
         CandidateError: a process ended or could not record.
@@ -34,7 +48,37 @@ def compare(eager: Candidate, changed: Candidate, folder: Path, call_ns: float, 
         _record(process, path, repeats, timeout_s)
     with Run.open(before) as a, Run.open(after) as b:
         layers, operators = (diff(a, b, by, limit=_LIMIT) for by in ("layer", "op"))
-    return Comparison(str(before), str(after), layers.rows, operators.rows, tuple(dict.fromkeys(operators.notes)))
+        rows, notes = _with_graphs(layers.rows, b, root)
+    return Comparison(str(before), str(after), rows, operators.rows, (*dict.fromkeys(operators.notes), *notes))
+
+
+def _with_graphs(rows: Sequence[DiffRow], changed: Run, root: str) -> tuple[tuple[DiffRow, ...], tuple[str, ...]]:
+    """Rows of layers with those that are part of a compiled graph told from those that are gone, and the graphs."""
+    from deepseek_prof.analysis.top import top
+    from deepseek_prof.query import compile_query
+
+    found = top(changed, "layer", compile_query(f"op:{_GRAPHS}"), limit=None).rows
+    times_ns = {graph.name: graph.total_ns / max(graph.count, 1) for graph in found}
+    inside: dict[str, list[str]] = {name: [] for name in times_ns}
+    told = []
+    for row in rows:
+        around = [name for name in times_ns if name == root or row.name.startswith(f"{name}.")]
+        if row.verdict == "removed" and around:
+            inside[max(around, key=lambda name: (name != root, len(name)))].append(row.name)
+            told.append(replace(row, verdict="compiled"))
+        else:
+            told.append(row)
+    notes = [
+        f"Compiled in {name}, {duration(times_ns[name])} a graph: {_listed(layers)}."
+        for name, layers in inside.items()
+        if layers
+    ]
+    return tuple(told), tuple(notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _record(process: Candidate, path: Path, repeats: int, timeout_s: float) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 from deepseek_prof.errors import OutputError
 from deepseek_prof.narration import Narrator
 from deepseek_prof.optimizer.applied_file import source
+from deepseek_prof.optimizer.applied_training_file import training_source
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError
 from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.results import CandidateResult, Check, HandOver
+from deepseek_prof.optimizer.training_measure import TrainingMeasurer
 
 _COMPILING = ("fuse", "quantize")
 _ROUNDS = 8
@@ -81,6 +83,35 @@ def deliver(
         for made, target in zip(packages, placed, strict=True):
             _place(made, target)
     return HandOver(str(path), checks[0], tuple(map(str, placed)), checks[1] if packages else None, refused)
+
+
+def deliver_training(
+    measurer: TrainingMeasurer,
+    row: CandidateResult,
+    rows: Sequence[CandidateResult],
+    facts: Sequence[str],
+    path: Path,
+    narrator: Narrator,
+) -> HandOver:
+    """Write the file that applies ``row`` to a training, once a run of the program with it has learnt as eager does.
+
+    Raises:
+        CandidateError: eager itself does not run.
+        OutputError: the file cannot be written, or what it makes is not what was measured.
+    """
+    narrator.say(f"writing {path}, and trying it in a run of the program")
+    with tempfile.TemporaryDirectory(prefix="deepseek-prof-") as folder:
+        draft = Path(folder, "applied.py")
+        draft.write_text(training_source(measurer.target.root, row, rows, facts), encoding="utf-8")
+        tried = measurer.measure_file(draft, row, _ROUNDS)
+        if tried.status in ("failed", "refused", "inaccurate"):
+            raise OutputError(f"{path} is not written: what it would hold does not train as measured. {tried.reason}")
+        assert tried.speedup is not None
+        assert tried.interval is not None
+        assert tried.numerics is not None
+        check = Check(tried.speedup, tried.interval, None, tried.numerics["loss_difference"])
+        _place(draft, path)
+    return HandOver(str(path), check, (), None, "the weights of a training change, which a package would hold")
 
 
 def _loaded(

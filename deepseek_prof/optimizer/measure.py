@@ -37,6 +37,22 @@ _LEAST_S = 10.0
 """What a process gets in any case: what was begun is not failed for want of seconds."""
 
 
+class Limit:
+    """How long a measurement may take: ``left_s`` in all from now on, ``prepare_s`` for a process to prepare."""
+
+    def __init__(self, prepare_s: float, left_s: float) -> None:
+        self._prepare_s = prepare_s
+        self._deadline_s = time.monotonic() + left_s
+
+    def left_s(self) -> float:
+        """Until the deadline."""
+        return self._deadline_s - time.monotonic()
+
+    def process_s(self) -> float:
+        """For the next process."""
+        return max(min(self._prepare_s, self.left_s()), _LEAST_S)
+
+
 @dataclass
 class Measurer:
     """Runs the processes of one target; call ``end_eager`` when done.
@@ -64,16 +80,12 @@ class Measurer:
         Raises:
             CandidateError: eager itself does not run.
         """
-        deadline_s = time.monotonic() + left_s
-
-        def limit_s() -> float:
-            return max(min(self.prepare_s, deadline_s - time.monotonic()), _LEAST_S)
-
+        limit = Limit(self.prepare_s, left_s)
         self.seed += 1
         with ExitStack() as stack:
             wanted = list(zip(row.passes, row.options, strict=True))
             try:
-                candidate, answer = prepared(self.target, wanted, limit_s())
+                candidate, answer = prepared(self.target, wanted, limit.process_s())
                 stack.enter_context(candidate)
             except CandidateError as error:
                 return replace(row, status="failed", reason=str(error))
@@ -81,9 +93,9 @@ class Measurer:
                 return replace(row, status="refused", reason=str(answer["reason"]))
             self.signatures = candidate.signatures
             row = _with_answer(row, answer)
-            self._start_eager(limit_s)
+            self._start_eager(limit.process_s)
             try:
-                row = self._timed(row, candidate, answer, rounds, deadline_s - time.monotonic())
+                row = self._timed(row, candidate, answer, rounds, limit.left_s())
                 return self._explained(row, candidate) if explain else row
             except CandidateError as error:
                 self.end_eager()  # which of the three ended is not known
@@ -103,7 +115,7 @@ class Measurer:
             if self.recordings is not None and row.baseline is not None:
                 folder = self.recordings / str(self.seed)
                 call_ns = row.baseline.median_ns * len(self.signatures)
-                found = compare(self._eager[0], candidate, folder, call_ns, self.prepare_s)
+                found = compare(self._eager[0], candidate, folder, call_ns, self.prepare_s, self.target.root)
                 row = replace(row, comparison=found)
         except (CandidateError, OutputError, RunDamagedError) as error:
             self.end_eager()  # which of the processes ended is not known

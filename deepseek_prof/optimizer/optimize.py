@@ -16,7 +16,7 @@ from deepseek_prof.narration import Narrator
 from deepseek_prof.optimizer import passes
 from deepseek_prof.optimizer.batch_sweep import Limits, sweep
 from deepseek_prof.optimizer.candidate import CandidateError, Target
-from deepseek_prof.optimizer.delivery import deliver, refuse_existing
+from deepseek_prof.optimizer.delivery import deliver, deliver_training, refuse_existing
 from deepseek_prof.optimizer.measure import GOALS, Measurer
 from deepseek_prof.optimizer.replay import saved_command
 from deepseek_prof.optimizer.results import BatchResult, CandidateResult, Optimization
@@ -76,13 +76,14 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
     measurer = _training_measurer(command, found, settings) if found.training else _measurer(command, found, settings)
     narrator.say(f"optimizing {found.root} in {mode}, call {found.call + 1} of {found.calls} seen")
     left_s = settings.budget_s - (time.monotonic() - began_s)
-    search = Search(measurer, found.profile, mode, left_s, narrator.say)
+    search = Search(measurer, found.profile, mode, left_s, narrator.say, settings.goal)
     search.run(wanted)
     rows = sorted(search.rows.values(), key=_rank)
     batches: tuple[BatchResult, ...] = ()
     if settings.batch_sizes and search.ended_by != "interrupt":
         narrator.say("measuring batch sizes")
-        batches = _batches(measurer.target, search.winner(), settings)
+        # In training as the program is: of its passes, some fire in whole steps only.
+        batches = _batches(measurer.target, None if found.training else search.winner(), settings)
     result = Optimization(
         command=command.argv,
         root=found.root,
@@ -100,7 +101,7 @@ def optimize_program(command: Command, settings: OptimizeSettings, narrator: Nar
         batches=batches,
         goal=settings.goal,
     )
-    if settings.apply is None or isinstance(measurer, TrainingMeasurer):
+    if settings.apply is None:
         return result
     return _handed_over(result, measurer, settings.apply, narrator)
 
@@ -111,12 +112,17 @@ def _measurer(command: Command, found: Surveyed, settings: OptimizeSettings) -> 
     return Measurer(target, max_loss=settings.max_loss, goal=settings.goal, recordings=recordings)
 
 
-def _handed_over(result: Optimization, measurer: Measurer, path: Path, narrator: Narrator) -> Optimization:
+def _handed_over(
+    result: Optimization, measurer: Measurer | TrainingMeasurer, path: Path, narrator: Narrator
+) -> Optimization:
     """The result with its hand-over, or with why there is none: the search is not lost with it."""
     if result.winner is None:
         return replace(result, not_applied="there is no winner to apply")
     try:
-        made = deliver(measurer, result.winner, result.candidates, _facts(result), path, narrator)
+        if isinstance(measurer, TrainingMeasurer):
+            made = deliver_training(measurer, result.winner, result.candidates, _facts(result), path, narrator)
+        else:
+            made = deliver(measurer, result.winner, result.candidates, _facts(result), path, narrator)
     except (OutputError, CandidateError) as error:
         return replace(result, not_applied=str(error))
     except KeyboardInterrupt:
@@ -139,10 +145,6 @@ def _training_measurer(command: Command, found: Surveyed, settings: OptimizeSett
         )
     if settings.metric is not None:
         raise UsageError("--metric is for inference: a training is held against the losses of its own steps.")
-    if settings.apply is not None:
-        raise UsageError("--apply is for inference: `fired` and `options` say what to change in a training program.")
-    if settings.batch_sizes:
-        raise UsageError("--batch-sizes is for inference: another batch is another training.")
     target = Target(command.argv, found.root, found.call, found.training)
     return TrainingMeasurer(target, plan(found.steps, found.step_ns, settings.budget_s), settings.goal)
 

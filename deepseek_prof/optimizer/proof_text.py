@@ -85,7 +85,10 @@ def handed_over(result: Optimization) -> list[str]:
 
 def _checked(check: Check) -> str:
     low, high = check.interval
-    outputs = "equal outputs" if check.sqnr_db is None else f"outputs {check.sqnr_db:.0f} dB from eager's"
+    if check.loss_difference is not None:
+        outputs = f"losses differ by {check.loss_difference:.1e} at most"
+    else:
+        outputs = "equal outputs" if check.sqnr_db is None else f"outputs {check.sqnr_db:.0f} dB from eager's"
     return f"loaded in a new process {check.speedup:.2f} × ({low:.2f} to {high:.2f}), {outputs}"
 
 

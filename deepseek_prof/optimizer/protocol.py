@@ -42,6 +42,9 @@ class Captured:
     more: tuple[Call, ...] = ()
     """Further calls of these signatures, with other values: for calibration and numerics, not for timing."""
 
+    optimizers: tuple[torch.optim.Optimizer, ...] = ()
+    """In training: those that the program made before this call."""
+
     @property
     def all_calls(self) -> tuple[Call, ...]:
         """Every captured call."""
@@ -92,7 +95,7 @@ class Handler(Protocol[ConfigT_contra]):
     """As in ``--passes``."""
     order: int
     """Place among combined passes: of lower order first. fold 10, layout 20, attention 30, quantize 40, amp 50,
-    checkpoint 55, fuse 60, threads and what is injected 70 and more."""
+    checkpoint 55, accumulate 56, fuse 60, threads and what is injected 70 and more."""
     lossy: bool
     """Whether the results may differ by more than the order of float32 sums."""
     modes: Sequence[str]
@@ -114,7 +117,11 @@ class Handler(Protocol[ConfigT_contra]):
         """
 
     def code(self, config: ConfigT_contra) -> str:
-        """Plain torch statements that do the same to the variable ``model``, for the hand-over file."""
+        """Plain torch statements that do the same to the variable ``model``, for the hand-over file.
+
+        Of passes of training also to ``optimizers``, a tuple that was made for the model, or, of ``dataloader``, to
+        ``loader`` alone.
+        """
 
 
 @runtime_checkable

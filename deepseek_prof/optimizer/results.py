@@ -56,7 +56,9 @@ class Check:
     speedup: float
     interval: tuple[float, float]
     sqnr_db: float | None
-    """Of its outputs against eager's; None where they are equal."""
+    """Of its outputs against eager's; None where they are equal, and in training."""
+    loss_difference: float | None = None
+    """In training: largest difference of a step's loss from eager's, relative to the largest loss."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ _AGAIN = 2.0
 """The second measurement takes about this much longer than the first: more rounds, and new eager processes. Time for
 that of the longest is kept back of the budget."""
 _WORTH_ADDING = 1.01
+_SAVE_MEMORY = ("checkpoint", "accumulate", "quantize", "amp")
+"""Tried first where memory is the goal: predictions are of time, and of these checkpoints would come last."""
 _UNUSABLE = ("failed", "refused", "inaccurate")
 _ALMOST = 0.97
 """A pass that alone changes nothing may help another one: layouts and folding do. What is surely slower does not."""
@@ -46,6 +48,7 @@ class Search:
     mode: str
     budget_s: float
     narrate: Callable[[str], None]
+    goal: str = "latency"
     rows: dict[tuple[str, ...], CandidateResult] = field(default_factory=dict)
     ended_by: str | None = None
 
@@ -74,11 +77,21 @@ class Search:
             self.ended_by = "budget"
 
     def _explore(self, names: Sequence[str]) -> None:
-        """Every pass alone, and at once with the best so far: what the budget cuts off is the least promising."""
+        """Every pass alone, and at once with the best so far: what the budget cuts off is the least promising.
+
+        The most promising one that applies is measured in any case: a result without any figure says nothing.
+        """
         best: Combination = ()
         speedup = 1.0
-        for single in self._singles(names):
-            alone = self._try(single, QUICK_ROUNDS)
+        singles = self._singles(names)
+        for place, single in enumerate(singles):
+            nothing = all(row.status == "refused" for row in self.rows.values())
+            try:
+                alone = self._try(single, QUICK_ROUNDS, late=nothing)
+            except _OutOfBudgetError:
+                left = dict.fromkeys(name for combination in singles[place:] for name, _ in combination)
+                self.narrate(f"the budget is used up; not tried, or not with all options: {', '.join(left)}")
+                raise
             if alone.status in _UNUSABLE or alone.interval is None or alone.interval[1] < _ALMOST:
                 continue
             tried = [(single, alone)]
@@ -102,7 +115,9 @@ class Search:
                 found += [
                     (handler.predicted_gain(config, self.profile), ((name, config),)) for config in handler.configs()
                 ]
-        return [combination for _, combination in sorted(found, key=lambda each: -each[0])]
+        first = _SAVE_MEMORY if self.goal == "memory" else ()
+        found.sort(key=lambda each: (first.index(each[1][0][0]) if each[1][0][0] in first else len(first), -each[0]))
+        return [combination for _, combination in found]
 
     def _predicted(self, combination: Combination) -> float:
         predicted = 1.0
@@ -116,13 +131,13 @@ class Search:
         """Measure a combination, a second time where ``again_s`` says how long that should take.
 
         Raises:
-            _OutOfBudgetError: there is no time for it, or for a first measurement and its second. ``late``: any time
-                that is left is enough.
+            _OutOfBudgetError: there is no time for it, or for a first measurement and its second; not where it may be
+                ``late``.
         """
         began_s = time.monotonic()
         left_s = self._deadline_s - began_s
         needed_s = (1 + _AGAIN) * self._longest_s if again_s is None else again_s
-        if left_s <= 0 or (left_s < needed_s and not late):
+        if not late and (left_s <= 0 or left_s < needed_s):
             raise _OutOfBudgetError
         combination = tuple(sorted(combination, key=lambda each: passes.handler(each[0]).order))
         row = CandidateResult(

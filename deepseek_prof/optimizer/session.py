@@ -180,23 +180,40 @@ class Session:
         del result
         return taken_ns
 
+    def _learned(self, call: Call) -> int:
+        """Time the forward and the backward pass of a call, from the mean of all floating-point results."""
+        given = copied(call)
+        wait(self._captured.device)
+        start_ns = time.perf_counter_ns()
+        results = [each.mean() for _, each in tensors(self._callee(*given.args, **given.kwargs)) if each.requires_grad]
+        torch.stack([each.float() for each in results]).sum().backward()
+        wait(self._captured.device)
+        taken_ns = time.perf_counter_ns() - start_ns
+        self._captured.module.zero_grad()
+        return taken_ns
+
     def _batch(self, rows: int | None, repeats: int) -> dict[str, Any]:
-        """Time the first captured call with so many rows (None: its own), checked and warmed up when it is new."""
+        """Time the first captured call with so many rows (None: its own), checked and warmed up when it is new.
+
+        In training with its backward pass.
+        """
         device, first = self._captured.device, self._captured.calls[0]
         rows = batches.rows_of(first) if rows is None else rows
+        timed = self._learned if self._captured.training else self._timed
         before_bytes = after_bytes = 0
         if rows not in self._batches:
             reset_peak(device)
             before_bytes = peak_bytes(device)
-            batches.check(self._callee, first, rows, lossy=self._lossy)
+            if not self._captured.training:  # where rows may share statistics, and another batch is another training
+                batches.check(self._callee, first, rows, lossy=self._lossy)
             self._batches[rows] = batches.with_rows(first, rows)
             for _ in range(_WARM_CALLS):
-                self._timed(self._batches[rows])
+                timed(self._batches[rows])
             after_bytes = peak_bytes(device)
         return {
             "status": "timed",
             "rows": rows,
-            "calls_ns": [self._timed(self._batches[rows]) for _ in range(repeats)],
+            "calls_ns": [timed(self._batches[rows]) for _ in range(repeats)],
             "extra_bytes": after_bytes - before_bytes,
             "available_bytes": batches.available_bytes(device),
         }

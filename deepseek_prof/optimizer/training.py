@@ -27,9 +27,10 @@ from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import profiler_of, totals
 from deepseek_prof.optimizer.probing import unseen
-from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured, Injector
+from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured, Handler, Injector
 from deepseek_prof.optimizer.roots import RootNames, watch_root_calls
-from deepseek_prof.optimizer.training_steps import watch_losses, watch_steps
+from deepseek_prof.optimizer.training_file import AppliedFile, FileHandler
+from deepseek_prof.optimizer.training_steps import watch_losses, watch_optimizers, watch_steps
 from deepseek_prof.optimizer.values import copied, signature
 
 _MAX_REASON = 600
@@ -52,15 +53,19 @@ def attach() -> None:
 class Training:
     """The program's steps, their times and losses, and the conversation with the parent between them.
 
-    The job: ``root`` (module that takes the time), ``passes``, ``warm`` (steps before the first round) and ``nudge``:
-    before and after each of these, change the weights as rounding does, so that the losses show what becomes of it.
+    The job: ``root`` (module that takes the time), ``passes`` or the ``file`` that was made of them (``path``,
+    ``lossy``), ``warm`` (steps before the first round) and ``nudge``: before and after each of these, change the
+    weights as rounding does, so that the losses show what becomes of it.
     """
 
     def __init__(self, channel: Channel, job: dict[str, Any]) -> None:
         self._channel = channel
         self._job = job
         self._names = RootNames()
-        self._chosen = passes.chosen(job["passes"])
+        self._chosen: list[tuple[Handler[Any], Any]] = passes.chosen(job["passes"])
+        if job["file"] is not None:
+            self._chosen = [(FileHandler(), AppliedFile(**job["file"]))]
+        self._optimizers: list[torch.optim.Optimizer] = []
         self._applied: list[Applied] = []
         self._captured: Captured | None = None
         self._callee: Callee | None = None
@@ -78,6 +83,7 @@ class Training:
         for handler, config in self._chosen:
             if isinstance(handler, Injector):
                 handler.inject(config)
+        watch_optimizers(self._optimizers)
         watch_steps(self._step_ended)
         watch_losses(self._backward_began)
         watch_root_calls(self._call)
@@ -109,7 +115,7 @@ class Training:
         """The first call of the root in training: from here on, what the passes make of it is called in its place."""
         first = next(module.parameters(), None)
         device = first.device.type if first is not None else "cpu"
-        self._captured = captured = Captured(module, (copied(call),), True, device)
+        self._captured = captured = Captured(module, (copied(call),), True, device, optimizers=tuple(self._optimizers))
         self._callee = module
         self._channel.send({"told": "captured", "signatures": [signature((call.args, call.kwargs))]})
         for handler, config in self._chosen:
@@ -195,6 +201,10 @@ class Training:
             "model_bytes": sum(each.numel() * each.element_size() for each in state if isinstance(each, torch.Tensor)),
             "fired": evidence,
             "notes": [note for each in self._applied for note in each.notes],
+            "code": [
+                handler.code(config if each.config is None else each.config)
+                for (handler, config), each in zip(self._chosen, self._applied, strict=True)
+            ],
             "lossy": any(handler.lossy for handler, _ in self._chosen) or any(each.lossy for each in self._applied),
         }
 

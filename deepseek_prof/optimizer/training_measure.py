@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import os
 import signal
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from deepseek_prof.analysis.bootstrap import MIN_STEPS
 from deepseek_prof.errors import UsageError
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target
-from deepseek_prof.optimizer.measure import ROUND_NS, Taken, changes, figures, time_together, with_verdict
+from deepseek_prof.optimizer.measure import ROUND_NS, Limit, Taken, changes, figures, time_together, with_verdict
 from deepseek_prof.optimizer.results import CandidateResult
 from deepseek_prof.optimizer.search import FULL_ROUNDS
 from deepseek_prof.optimizer.timing import ratio_of
@@ -23,8 +23,6 @@ from deepseek_prof.optimizer.training_loss import Curves, compare
 ATTACH = "deepseek_prof.optimizer.training"
 WARM_STEPS = 3
 _PROFILED_STEPS = 3
-_LEAST_S = 10.0
-"""What a process gets in any case: what was begun is not failed for want of seconds."""
 _BURSTS = 2
 _PART_OF_BUDGET = 0.1
 """Of the budget: the steps of one measurement in full."""
@@ -63,8 +61,16 @@ def plan(steps: int, step_ns: float, budget_s: float) -> Plan:
 class TrainingProcess(Candidate):
     """A run of the program that stands still, with its workers, whenever it is not asked for steps."""
 
-    def __init__(self, target: Target, passes: Sequence[tuple[str, dict[str, Any]]], *, nudge: bool = False) -> None:
-        super().__init__(target, ATTACH, {"passes": list(passes), "warm": WARM_STEPS, "nudge": nudge})
+    def __init__(
+        self,
+        target: Target,
+        passes: Sequence[tuple[str, dict[str, Any]]],
+        *,
+        nudge: bool = False,
+        file: dict[str, Any] | None = None,
+    ) -> None:
+        """``file``: what applies the passes in their place, as ``training_file.AppliedFile``."""
+        super().__init__(target, ATTACH, {"passes": list(passes), "warm": WARM_STEPS, "nudge": nudge, "file": file})
         self.losses: list[list[float]] = []
 
     def prepare(self, timeout_s: float) -> dict[str, Any]:
@@ -102,35 +108,40 @@ class TrainingMeasurer:
         Raises:
             CandidateError: eager itself does not run.
         """
-        deadline_s = time.monotonic() + left_s
+        process = TrainingProcess(self.target, list(zip(row.passes, row.options, strict=True)))
+        return self._measured(process, row, rounds, left_s, explain=explain)
 
-        def limit_s() -> float:
-            return max(min(self.prepare_s, deadline_s - time.monotonic()), _LEAST_S)
+    def measure_file(self, path: Path, row: CandidateResult, rounds: int) -> CandidateResult:
+        """The row as it is with the file that was made of it in place of its passes. Raises as ``measure``."""
+        file = {"path": str(path), "lossy": row.lossy}
+        return self._measured(TrainingProcess(self.target, (), file=file), row, rounds, math.inf, explain=False)
 
+    def _measured(
+        self, candidate: TrainingProcess, row: CandidateResult, rounds: int, left_s: float, *, explain: bool
+    ) -> CandidateResult:
+        limit = Limit(self.prepare_s, left_s)
         self.seed += 1
         with ExitStack() as stack:
-            candidate = stack.enter_context(
-                TrainingProcess(self.target, list(zip(row.passes, row.options, strict=True)))
-            )
+            stack.enter_context(candidate)
             try:
-                answer = candidate.prepare(limit_s())
+                answer = candidate.prepare(limit.process_s())
             except CandidateError as error:
                 return replace(row, status="failed", reason=str(error))
             if answer["status"] == "refused":
                 return replace(row, status="refused", reason=str(answer["reason"]))
             self.signatures = candidate.signatures
             eager = stack.enter_context(TrainingProcess(self.target, ()))
-            told = eager.prepare(limit_s())
+            told = eager.prepare(limit.process_s())
             control = stack.enter_context(TrainingProcess(self.target, (), nudge=True))
-            control.prepare(limit_s())
+            control.prepare(limit.process_s())
             workers = max(answer["workers"], told["workers"])
             rounds, repeats = self.plan.rounds(rounds, workers)
             if rounds < MIN_STEPS:
                 reason = f"{workers} workers bring batches in bursts, for which the program makes too few steps"
                 return replace(row, status="refused", reason=reason)
             try:
-                together, left_s = [eager, control, candidate], deadline_s - time.monotonic()
-                taken = time_together(together, rounds, self.seed, self.prepare_s, left_s, repeats)
+                together = [eager, control, candidate]
+                taken = time_together(together, rounds, self.seed, self.prepare_s, limit.left_s(), repeats)
                 row = _with_times(row, taken, told, answer)
                 row = _judged(
                     row, taken, Curves(eager.losses, control.losses, candidate.losses), answer["lossy"], self.goal
@@ -154,6 +165,7 @@ def _with_times(
     return replace(
         row,
         fired=tuple(candidate["fired"]),
+        code=tuple(candidate["code"]),
         notes=tuple(candidate["notes"]),
         compile_ns=compile_ns,
         break_even_calls=math.ceil(compile_ns / saved_ns) if compile_ns and saved_ns > 0 else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,20 @@ def watch_steps(ended: Seen) -> None:
             ended()
 
     register_optimizer_step_post_hook(stepped)
+
+
+def watch_optimizers(made: list[torch.optim.Optimizer]) -> None:
+    """Add every optimizer that the program makes to ``made``."""
+    home: Any = torch.optim.Optimizer
+    original = home.__init__
+
+    @functools.wraps(original)
+    def construct(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        original(optimizer, *args, **kwargs)
+        if not any(optimizer is each for each in made):
+            made.append(optimizer)
+
+    home.__init__ = construct
 
 
 def watch_losses(began: Callable[[torch.Tensor], None]) -> None:

@@ -139,3 +139,20 @@ def test_options_that_do_not_fit(words: list[str], message: bytes, tmp_path: Pat
     result = run_words(cli_command("optimize", *words, str(PROGRAM), "Rows"), cwd=tmp_path)
     assert result.returncode == 2
     assert message in b" ".join(result.stderr.split())
+
+
+def test_a_training_is_timed_with_its_backward_pass() -> None:
+    program = Path(__file__).parent / "programs" / "trainings.py"
+    environment = (("OMP_NUM_THREADS", "1"),)
+    trained = Target((sys.executable, str(program), "AdamW"), "Net", 0, True, environment=environment)
+    rows = sweep(trained, [], (4, 64), Limits())
+    assert [(row.rows, row.reason) for row in rows] == [(16, None), (4, None), (64, None)]
+    assert all(row.rows_per_s and row.interval for row in rows)
+    assert {row.status for row in rows} <= {"best", "better", "measured"}
+
+
+def test_a_training_without_gradients_of_its_results_says_so(tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text("import torch\nm = torch.nn.Linear(4, 4)\nwith torch.no_grad():\n    m(torch.ones(2, 4))\n")
+    rows = sweep(Target((sys.executable, str(program)), "Linear", 0, True), [], (4,), Limits())
+    assert [row.status for row in rows] == ["failed"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +13,8 @@ import torch
 import deepseek_prof
 from deepseek_prof.cli.optimize import parse_time
 from deepseek_prof.errors import UsageError
-from tests.support.recording import cli_command, environment, run_words
+from tests.support.optimizing import interrupted
+from tests.support.recording import cli_command, run_words
 
 PROGRAM = Path(__file__).parent / "programs" / "odd_models.py"
 
@@ -49,17 +48,8 @@ def test_the_table_names_what_did_not_work(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     words = cli_command("optimize", "--passes", "fold,layout", "--format", "json", str(PROGRAM), "Convolutions")
-    with subprocess.Popen(
-        words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if b"optimizing" not in line and (b"fold: " in line or b"layout: " in line):
-                process.send_signal(signal.SIGINT)
-                break
-        stdout, _ = process.communicate(timeout=60)
-    proof = json.loads(stdout)
-    assert process.returncode == 130
+    returncode, proof = interrupted(words, tmp_path, (b"fold: ", b"layout: "))
+    assert returncode == 130
     assert (proof["complete"], proof["ended_by"]) == (False, "interrupt")
     assert len(proof["candidates"]) >= 1
 

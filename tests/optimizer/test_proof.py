@@ -116,6 +116,23 @@ def test_recordings_of_both_name_layers_alike(goal: str, tmp_path: Path) -> None
     assert (Path(found.after) / "run.json").exists()
 
 
+def test_layers_of_a_compiled_graph_are_not_removed(tmp_path: Path) -> None:
+    measurer = Measurer(target("Convolutions"), 300.0, recordings=tmp_path)
+    try:
+        wanted = CandidateResult(("fuse",), ({"freezing": True},), "failed", None, 1.0)
+        row = measurer.measure(wanted, 5, 300.0, explain=True)
+    finally:
+        measurer.end_eager()
+    found = row.comparison
+    assert found is not None, row.reason
+    verdicts = {each.name: each.verdict for each in found.layers}
+    assert (verdicts["conv"], verdicts["norm"]) == ("compiled", "compiled")
+    assert verdicts["Convolutions"] not in ("added", "removed", "compiled")
+    (note,) = (each for each in found.notes if each.startswith("Compiled in Convolutions, "))
+    assert "conv" in note
+    assert "norm" in note
+
+
 def test_a_recording_that_fails_costs_no_row(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     measurer = Measurer(target("Convolutions"), 60.0, recordings=tmp_path / "file")

@@ -153,7 +153,24 @@ def test_passes_that_compile_or_lower_precision_themselves_are_not_combined_with
     assert not any({"quantize", other} <= set(each) for each in tried for other in ("fuse", "amp"))
 
 
-def test_a_budget_of_nothing_tries_nothing() -> None:
-    search = searched(Scripted({("fold",): [1.5]}), budget_s=0.0)
+def test_a_budget_of_nothing_still_measures_the_most_promising_that_applies() -> None:
+    said: list[str] = []
+    scripted = Scripted({("fold",): [1.5]})
+    search = Search(scripted, PROFILE, "inference", 0.0, said.append)
+    search.run(("attention", "layout", "fold", "threads"))
     assert search.ended_by == "budget"
-    assert not search.rows
+    measured = [row.passes for row in search.rows.values() if row.status != "refused"]
+    assert measured == [("fold",)]
+    assert "threads" in next(line for line in said if "not tried" in line)
+
+
+def test_what_saves_memory_comes_first_where_memory_is_the_goal() -> None:
+    names = ("optimizer", "layout", "amp", "checkpoint")
+    orders = {}
+    for goal in ("latency", "memory"):
+        scripted = Scripted({})
+        search = Search(scripted, PROFILE, "training", 600.0, lambda _: None, goal)
+        search.run(names)
+        orders[goal] = [passes[0] for passes, _ in scripted.measured]
+    assert orders["memory"][0] == "checkpoint"
+    assert orders["latency"][-1] == "checkpoint"

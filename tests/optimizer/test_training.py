@@ -101,7 +101,7 @@ def test_a_candidate_that_ends_otherwise_than_eager_is_a_row(name: str, reason: 
         ("AdamW", "dataloader", {"num_workers": 0}, "has 0 workers itself"),
         ("AdamW", "threads", {"intra_op": 1}, "has 1 already"),
         ("AdamW", "threads", {"intra_op": 4096}, "this process may use"),
-        ("AdamW", "amp", {"dtype": "float16"}, "GradScaler"),
+        ("AdamW", "threads", {"intra_op": 0, "inter_op": 4096}, "this process may use"),
         ("AdamW", "layout", {}, "no Conv2d"),
         ("AdamW", "fuse", {"freezing": True}, "in training"),
     ],
@@ -149,6 +149,15 @@ def test_workers_bring_the_samples_of_eager() -> None:
     assert row.figures is not None
     assert row.figures.calls == 4 * ROUNDS
     assert not row.lossy
+
+
+def test_workers_win_where_the_steps_wait_for_a_slow_dataset() -> None:
+    row = measured(target("Slow"), "dataloader", {"num_workers": 2})
+    assert row.status == "win", row.reason
+    assert not row.lossy
+    assert row.interval is not None
+    assert row.control is not None
+    assert row.interval[0] > row.control[1]
 
 
 def test_augmentation_in_workers_is_held_against_the_mean_loss() -> None:

@@ -117,5 +117,34 @@ def test_predictions_come_from_the_phases() -> None:
 
 
 def test_configs_stay_within_the_cores() -> None:
-    assert {each.intra_op for each in handler("threads").configs()} <= set(range(1, cores() + 1))
+    numbers = [each.intra_op or each.inter_op for each in handler("threads").configs()]
+    assert set(numbers) <= set(range(1, cores() + 1))
+    assert any(each.inter_op for each in handler("threads").configs())
     assert all(each.num_workers <= cores() for each in handler("dataloader").configs())
+
+
+def test_threads_between_operators_are_set_and_told() -> None:
+    code = (
+        "import torch\n"
+        "from torch import nn\n"
+        "from deepseek_prof.optimizer.passes.threads import Threads, ThreadsHandler\n"
+        "from deepseek_prof.optimizer.protocol import Call, Captured\n"
+        "torch.set_num_interop_threads(3)\n"
+        "module = nn.Linear(2, 2)\n"
+        "subject = Captured(module, (Call((torch.ones(1, 2),), {}),), True, 'cpu')\n"
+        "assert 'has 3 between operators' in ThreadsHandler().refusal(Threads(0, 3), subject)\n"
+        "try:\n"
+        "    ThreadsHandler().apply(Threads(0, 1), module, subject)\n"
+        "except RuntimeError as error:\n"
+        "    assert 'interop threads' in str(error)\n"
+        "else:\n"
+        "    raise AssertionError('the number was fixed')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = (
+        "import torch\n"
+        "from deepseek_prof.optimizer.passes.threads import Threads, ThreadsHandler\n"
+        "applied = ThreadsHandler().apply(Threads(0, torch.get_num_interop_threads() + 1), None, None)\n"
+        "assert 'between operators' in applied.fired()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +19,7 @@ from deepseek_prof.optimizer.numerics import compare
 from deepseek_prof.optimizer.passes import handler
 from deepseek_prof.optimizer.protocol import Applied, Call, Captured
 from deepseek_prof.optimizer.values import tensors
+from tests.support.recording import environment
 
 
 @contextmanager
@@ -127,3 +132,15 @@ class Structured(nn.Module):
     def forward(self, *, values: torch.Tensor) -> Scores:
         scores = self.linear(values)
         return Scores(scores, scores.argmax(-1))
+
+
+def interrupted(words: Sequence[str], cwd: Path, rows: Sequence[bytes]) -> tuple[int, Any]:
+    """Run an optimization until it narrates one of ``rows``, press Ctrl-C, and return its exit status and its JSON."""
+    with subprocess.Popen(words, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"optimizing" not in line and any(each in line for each in rows):
+                process.send_signal(signal.SIGINT)
+                break
+        stdout, _ = process.communicate(timeout=60)
+    return process.returncode, json.loads(stdout)

@@ -19,12 +19,14 @@ _HOMES: dict[str, tuple[str, str, str]] = {
     "amp": ("amp", "Amp", "AmpHandler"),
     "fuse": ("fuse", "Fuse", "FuseHandler"),
     "checkpoint": ("checkpoint", "Checkpoint", "CheckpointHandler"),
+    "accumulate": ("accumulate", "Accumulate", "AccumulateHandler"),
     "optimizer": ("optimizer", "FusedOptimizer", "FusedOptimizerHandler"),
     "dataloader": ("dataloader", "DataLoading", "DataLoadingHandler"),
     "threads": ("threads", "Threads", "ThreadsHandler"),
 }
-_EXCLUSIVE = ({"quantize", "fuse"}, {"quantize", "amp"})
-"""Pairs that are never combined: ``quantize`` compiles what it makes, with products of a type of its own."""
+_EXCLUSIVE = ({"quantize", "fuse"}, {"quantize", "amp"}, {"checkpoint", "accumulate"})
+"""Pairs that are never combined: ``quantize`` compiles what it makes, with products of a type of its own; the other two
+compute the forward pass again, and both would do it twice."""
 ALIASES = {"compile": "fuse", "channels_last": "layout", "sdpa": "attention"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deepseek_prof.optimizer.passes.inductor import module_of, parameters_of
@@ -16,9 +16,10 @@ SAVED = 0.55
 
 @dataclass(frozen=True)
 class Amp:
-    """``dtype`` is ``bfloat16`` or ``float16``."""
+    """``dtype`` is ``bfloat16`` or ``float16``; of a ``training``, outputs come in float32, and float16 is scaled."""
 
     dtype: str = "bfloat16"
+    training: bool = False
 
 
 class AmpHandler:
@@ -48,12 +49,15 @@ class AmpHandler:
             return f"autocast is for float32 weights; here: {found}"
         if torch.is_autocast_enabled(captured.device):
             return "the program runs the module under autocast already"
-        if captured.training and config.dtype == "float16":
-            return "float16 needs the program's losses scaled (torch.amp.GradScaler), which this pass does not do"
-        return _unsupported(config.dtype, captured.device)
+        unsupported = _unsupported(config.dtype, captured.device)
+        if unsupported is None and captured.training and config.dtype == "float16" and len(captured.optimizers) != 1:
+            return f"float16 needs one optimizer whose gradients are scaled, and there are {len(captured.optimizers)}"
+        return unsupported
 
     def apply(self, config: Amp, callee: Callee, captured: Captured) -> Applied:
         """Call under autocast; in training with outputs in float32, in which the program computes its loss.
+
+        float16 in training has its gradients scaled by a GradScaler.
 
         Raises TypeError where the callee is compiled: its graphs hold float32 operators.
         """
@@ -82,16 +86,24 @@ class AmpHandler:
 
         made = Autocast()
         made.training = captured.module.training  # of itself only: the program may have parts in another mode
+        scaler = None
+        if captured.training and dtype == torch.float16:
+            from deepseek_prof.optimizer.passes.scaling import scaled
+
+            scaler = scaled(made, captured.optimizers[0], device)
 
         def fired() -> str | None:
             lowered, all_operators = _operators_in(dtype, made, captured)
-            return f"{lowered} of {all_operators} operators gave {config.dtype}" if lowered else None
+            scale = f", gradients scaled by {scaler.get_scale():g}" if scaler is not None else ""
+            return f"{lowered} of {all_operators} operators gave {config.dtype}{scale}" if lowered else None
 
         note = "outputs are in float32" if captured.training else f"floating-point outputs may be {config.dtype}"
-        return Applied(made, fired, (note,))
+        return Applied(made, fired, (note,), config=replace(config, training=captured.training))
 
     def code(self, config: Amp) -> str:
-        """A forward under autocast."""
+        """A forward under autocast, in training with outputs in float32 and, for float16, with scaled gradients."""
+        if config.training:
+            return _training_code(config.dtype)
         return (
             "wide_forward = model.forward\n"
             "device = next(model.parameters()).device.type\n\n\n"
@@ -100,6 +112,31 @@ class AmpHandler:
             "        return wide_forward(*args, **kwargs)\n\n\n"
             "model.forward = forward_in_autocast"
         )
+
+
+def _training_code(dtype: str) -> str:
+    import inspect
+
+    code = (
+        "from torch.utils._pytree import tree_map\n\n"
+        "wide_forward = model.forward\n"
+        "device = next(model.parameters()).device.type\n\n\n"
+        "def widened(value):\n"
+        f"    is_low = isinstance(value, torch.Tensor) and value.dtype == torch.{dtype}\n"
+        "    return value.float() if is_low else value\n\n\n"
+        "def forward_in_autocast(*args, **kwargs):\n"
+        "    if not (model.training and torch.is_grad_enabled()):\n"
+        "        return wide_forward(*args, **kwargs)\n"
+        f"    with torch.autocast(device, torch.{dtype}):\n"
+        "        result = wide_forward(*args, **kwargs)\n"
+        "    return tree_map(widened, result)\n\n\n"
+        "model.forward = forward_in_autocast"
+    )
+    if dtype != "float16":
+        return code
+    from deepseek_prof.optimizer.passes.scaling import scaled
+
+    return f"{code}\n\n\n{inspect.getsource(scaled)}\n\n(optimizer,) = optimizers\nscaled(model, optimizer, device)"
 
 
 def _unsupported(dtype: str, device: str) -> str | None:

@@ -16,7 +16,9 @@ COST = 1.33
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Checkpointing has no options."""
+    """``blocks``: names of those that are computed again, for the hand-over; the pass finds them itself."""
+
+    blocks: tuple[str, ...] = ()
 
 
 class CheckpointHandler:
@@ -53,14 +55,22 @@ class CheckpointHandler:
         def fired() -> str | None:
             return f"{len(blocks)} blocks, computed again {again[0]} times in the first steps" if again[0] else None
 
-        return Applied(callee, fired)
+        names = tuple(name for name, each in captured.module.named_modules() if any(each is block for block in blocks))
+        return Applied(callee, fired, config=Checkpoint(names))
 
     def code(self, config: Checkpoint) -> str:
-        """The same around every block of the largest repeated kind."""
+        """Another forward of each of the blocks, by name."""
         return (
-            "from torch.utils.checkpoint import checkpoint\n\n"
-            "# in the forward of the module that holds the blocks:\n"
-            "#     x = checkpoint(block, x, use_reentrant=False)"
+            "from torch.utils.checkpoint import checkpoint\n\n\n"
+            "def computed_again(block, forward):\n"
+            "    def call(*args, **kwargs):\n"
+            "        if not (block.training and torch.is_grad_enabled()):\n"
+            "            return forward(*args, **kwargs)\n"
+            "        return checkpoint(forward, *args, use_reentrant=False, **kwargs)\n\n"
+            "    return call\n\n\n"
+            f"for name in {list(config.blocks)!r}:\n"
+            "    block = model.get_submodule(name)\n"
+            "    block.forward = computed_again(block, block.forward)"
         )
 
 

@@ -28,7 +28,8 @@ class DataLoadingHandler:
     name = "dataloader"
     order = 90
     lossy = True
-    """In workers, random changes of samples draw other numbers. Samples and their order stay the same."""
+    """In workers, random changes of samples draw other numbers. Samples and the order of the first epoch stay the same;
+    workers that persist draw a number less an epoch, so that a later order is another one."""
     modes = ("training",)
 
     def __init__(self) -> None:
@@ -96,11 +97,29 @@ class DataLoadingHandler:
         return Applied(callee, fired, ("random changes of samples come from the workers' own random numbers",))
 
     def code(self, config: DataLoading) -> str:
-        """The arguments of the constructor."""
-        words = [f"num_workers={config.num_workers}", f"prefetch_factor={config.prefetch_factor}"]
-        words += [name for name, on in (("persistent_workers=True", config.persistent_workers),) if on]
-        words += ["pin_memory=True"] if config.pin_memory else []
-        return f"# where the loader is made: DataLoader(dataset, …, {', '.join(words)})"
+        """A loader of the same batches in the same order in place of ``loader``."""
+        pinned = "torch.cuda.is_available()" if config.pin_memory else "False"
+        return (
+            "from torch.utils.data import DataLoader, IterableDataset\n\n"
+            "if isinstance(loader.dataset, IterableDataset):\n"
+            '    raise TypeError("every worker would read the whole of an IterableDataset")\n'
+            'batches = {"batch_sampler": loader.batch_sampler}\n'
+            "if loader.batch_sampler is None:\n"
+            '    batches = {"sampler": loader.sampler, "batch_size": None}\n'
+            "loader = DataLoader(\n"
+            "    loader.dataset,\n"
+            "    **batches,\n"
+            "    collate_fn=loader.collate_fn,\n"
+            "    timeout=loader.timeout,\n"
+            "    worker_init_fn=loader.worker_init_fn,\n"
+            "    multiprocessing_context=loader.multiprocessing_context,\n"
+            "    generator=loader.generator,\n"
+            f"    num_workers={config.num_workers},\n"
+            f"    prefetch_factor={config.prefetch_factor},\n"
+            f"    persistent_workers={config.persistent_workers},\n"
+            f"    pin_memory=loader.pin_memory or {pinned},\n"
+            ")"
+        )
 
 
 def _why_not(arguments: Mapping[str, Any], config: DataLoading) -> str | None:

@@ -87,5 +87,18 @@ class FusedOptimizerHandler:
         return Applied(callee, fired)
 
     def code(self, config: FusedOptimizer) -> str:
-        """The argument of the constructor."""
-        return "# where the optimizer is made: torch.optim.AdamW(model.parameters(), …, fused=True)"
+        """Set up anew, in place, each optimizer that has a fused form and for which the program chose no form."""
+        return (
+            "import inspect\n\n"
+            "for optimizer in optimizers:\n"
+            f"    is_known = type(optimizer) in ({', '.join(f'torch.optim.{name}' for name in KINDS)})\n"
+            "    groups = optimizer.param_groups\n"
+            f"    if not is_known or any(group.get(form) for group in groups for form in {_CHOICES!r}):\n"
+            "        continue\n"
+            '    if any("exp_avg" in state or "momentum_buffer" in state for state in optimizer.state.values()):\n'
+            '        raise ValueError("apply this before the first step of the optimizer")\n'
+            "    words = inspect.signature(type(optimizer)).parameters.keys() & optimizer.defaults.keys()\n"
+            "    options = {word: optimizer.defaults[word] for word in words}\n"
+            '    fused = [{**group, "fused": True} for group in groups]\n'
+            '    optimizer.__init__(fused, **{**options, "fused": True})'
+        )

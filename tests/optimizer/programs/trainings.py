@@ -40,6 +40,14 @@ class Stream(IterableDataset):
             yield torch.randn(32), 0
 
 
+class Slow(TensorDataset):
+    """Reads as from a disk that lets wait: workers wait at once."""
+
+    def __getitem__(self, index):
+        time.sleep(0.005)
+        return super().__getitem__(index)
+
+
 def when_fused(name):
     """What the programs of that name do once their optimizer is fused."""
     if name == "Raises":
@@ -67,7 +75,7 @@ def optimizer_of(name, model):
 def batches(name):
     generator = torch.Generator().manual_seed(3)
     inputs = torch.randn(400, 32, generator=generator)
-    data = TensorDataset(inputs, inputs[:, :4].argmax(1))
+    data = (Slow if name == "Slow" else TensorDataset)(inputs, inputs[:, :4].argmax(1))
     if name == "Stream":
         yield from DataLoader(Stream(), 16)
     while True:
