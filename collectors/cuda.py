@@ -255,6 +255,9 @@ def watch_cuda(attachment: Attachment, native: Watched) -> CudaSource | None:
     def initialised() -> None:
         try:
             source.begin()
+            # What the figures of `deepseek-prof gpu` are compared with.
+            names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+            attachment.update(devices=names)
         except Exception as error:  # noqa: BLE001  # raised here, it would fail the program's own use of CUDA
             attachment.warn(f"no CUDA work is recorded: {type(error).__name__}: {error}")
 
