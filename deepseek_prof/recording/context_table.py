@@ -87,6 +87,23 @@ class ContextTable:
         self._rows[node_id] = _Node(node_id, 0, 0, kind, Phase.OTHER, name, None, "", False, False)
         return True
 
+    def child(self, parent_id: int, kind: Kind, name: str) -> int:
+        """The stable id of a context that no log holds, below that of ``parent_id`` (a stable id) and of its phase.
+
+        Where the parent is unknown it is a root.
+        """
+        parent = self._rows.get(parent_id)
+        phase = Phase.OTHER if parent is None else parent.phase
+        own_parent_id = 0 if parent is None else parent.id
+        node_id = context_id(own_parent_id, kind, phase, name)
+        if node_id not in self._rows:
+            depth, layer, root = 0, None, ""
+            if parent is not None:
+                depth, root = parent.depth + 1, parent.root
+                layer = parent if parent.kind is Kind.LAYER else parent.layer
+            self._rows[node_id] = _Node(node_id, own_parent_id, depth, kind, phase, name, layer, root, False, False)
+        return node_id
+
     def _insert(self, entry: ContextEntry, parent: _Node | None) -> None:
         is_layer = entry.kind is Kind.LAYER
         layer = None

@@ -51,6 +51,22 @@ SUMS = pa.schema(
 )
 """What is left of raw spans that the size limit removed: one row a thread and context."""
 
+LAUNCHES = pa.schema(
+    [
+        pa.field("step", pa.int32()),
+        pa.field("launched_ns", pa.int64(), nullable=False),
+        pa.field("start_ns", pa.int64(), nullable=False),
+        pa.field("dur_ns", pa.int64(), nullable=False),
+        pa.field("context_id", pa.int64(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("stream", pa.int32(), nullable=False),
+        pa.field("graph_id", pa.int64()),
+        pa.field("graph_node_id", pa.int64()),
+    ]
+)
+"""One row a kernel, copy or memset whose launching call was seen: ``launched_ns`` is when that call began, the rest is
+as in its span. ``graph_id``, ``graph_node_id``: of work in a CUDA graph, where the driver tells them."""
+
 COUNTERS = pa.schema(
     [
         pa.field("ts_ns", pa.int64(), nullable=False),
@@ -61,6 +77,21 @@ COUNTERS = pa.schema(
     ]
 )
 """One row a sample of a device or process counter."""
+
+ALLOCATIONS = pa.schema(
+    [
+        pa.field("tid", pa.int64(), nullable=False),
+        pa.field("ts_ns", pa.int64(), nullable=False),
+        pa.field("event", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("address", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("context_id", pa.int64()),
+    ]
+)
+"""One row for every allocation and release of tensor memory, and one where what the memory holds was noted: ``event``
+is ``allocated | freed | parameter | buffer | gradient | optimizer``. ``size_bytes`` is 0 for ``freed``. ``context_id``
+is that of the innermost span, for notes that of the layer that owns the parameter; null where there is none."""
 
 SAMPLES = pa.schema(
     [

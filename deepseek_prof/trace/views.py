@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepseek_prof.errors import RunDamagedError
+from deepseek_prof.trace.allocation_view import ALLOCATIONS_VIEW
 from deepseek_prof.trace.log_view import create_logs_view, quoted_path
 
 if TYPE_CHECKING:
@@ -56,6 +57,26 @@ _COLUMNS = {
         "step": "INTEGER",
         "context_id": "BIGINT",
     },
+    "launches": {
+        "step": "INTEGER",
+        "launched_ns": "BIGINT",
+        "start_ns": "BIGINT",
+        "dur_ns": "BIGINT",
+        "context_id": "BIGINT",
+        "device": "VARCHAR",
+        "stream": "INTEGER",
+        "graph_id": "BIGINT",
+        "graph_node_id": "BIGINT",
+    },
+    "allocations": {
+        "tid": "BIGINT",
+        "ts_ns": "BIGINT",
+        "event": "VARCHAR",
+        "device": "VARCHAR",
+        "address": "BIGINT",
+        "size_bytes": "BIGINT",
+        "context_id": "BIGINT",
+    },
     "counters": {"ts_ns": "BIGINT", "device": "VARCHAR", "name": "VARCHAR", "value": "DOUBLE", "unit": "VARCHAR"},
 }
 _FOLDER = re.compile(r"^(?:rank=(?P<rank>-?\d{1,9})|pid=(?P<pid>\d{1,18}))$")
@@ -71,6 +92,9 @@ CREATE VIEW contexts AS SELECT context_id, any_value(parent_id) AS parent_id, an
     any_value(kind) AS kind, any_value(name) AS name, any_value(type) AS type, any_value(layer) AS layer,
     any_value(phase) AS phase FROM process_contexts GROUP BY context_id;
 CREATE VIEW counters AS SELECT rank, ts_ns, device, name, value, unit FROM raw_counters;
+CREATE VIEW launches AS SELECT l.rank, l.pid, l.step, c.phase, c.kind, c.name, c.type, c.layer, l.launched_ns,
+    l.start_ns, l.dur_ns, l.context_id, l.device, l.stream, l.graph_id, l.graph_node_id
+    FROM raw_launches l JOIN process_contexts c USING (rank, pid, context_id);
 CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.layer,
     CASE WHEN c.kind NOT IN ('step', 'phase', 'layer', 'python') THEN c.name END AS name, c.phase,
     CASE WHEN c.kind NOT IN ('step', 'phase', 'layer', 'python') THEN c.type END AS type, s.context_id
@@ -81,7 +105,7 @@ CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.
 def create_views(
     connection: duckdb.DuckDBPyConnection, run_dir: Path, pinned: Mapping[Path, int] | None = None
 ) -> None:
-    """Create ``spans, contexts, counters, samples, sums, logs`` for the run in ``run_dir``.
+    """Create ``spans, contexts, launches, counters, samples, sums, allocations, logs`` for the run in ``run_dir``.
 
     ``raw_spans`` and ``raw_sums`` are the same without the join to the contexts (the fast way to sum), and
     ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``. With ``pinned``, the Parquet files are these and are
@@ -99,9 +123,12 @@ def create_views(
             f"Move {run_dir / 'spans' / folder} away to read the rest of the run, or record it again."
         )
     _create(connection, run_dir, "sums", "raw_sums", "TABLE", pinned)
+    _create(connection, run_dir, "launches", "raw_launches", "VIEW", pinned)
     _create(connection, run_dir, "counters", "raw_counters", "VIEW", pinned)
     _create(connection, run_dir, "samples", "raw_samples", "VIEW", pinned)
+    _create(connection, run_dir, "allocations", "raw_allocations", "VIEW", pinned)
     connection.execute(_JOINED)
+    connection.execute(ALLOCATIONS_VIEW)
     create_logs_view(connection, run_dir)
 
 

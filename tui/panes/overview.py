@@ -11,13 +11,16 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.events import Resize
 from textual.widgets import Static
 
+from deepseek_prof.analysis.aggregate import has_devices
 from deepseek_prof.analysis.findings import Finding, find
+from deepseek_prof.analysis.memory import held_memory
+from deepseek_prof.analysis.metrics import is_business
 from deepseek_prof.analysis.overview import Overview as Figures
 from deepseek_prof.analysis.overview import overview
 from deepseek_prof.analysis.series import Series, counters, metrics
 from deepseek_prof.analysis.steps import percentile
 from deepseek_prof.analysis.summary import Summary
-from deepseek_prof.text import clean, count, duration, percent, size
+from deepseek_prof.text import clean, count, duration, measured, percent
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import bar, histogram, sparkline
 from deepseek_prof.tui.data import RunSession, Selection
@@ -36,6 +39,7 @@ class _Slow:
     findings: tuple[Finding, ...]
     counters: tuple[Series, ...]
     metrics: tuple[Series, ...]
+    gpu: tuple[str, ...]
 
 
 class Overview(Pane[Figures]):
@@ -96,7 +100,8 @@ class Overview(Pane[Figures]):
         steps, spread = _steps(self._figures, width), _spread(self._figures, width)
         phases, findings = self._phases(self._figures, width), _findings(self._figures, self._slow)
         series = _series(self._slow, width)
-        left = [steps, spread, series] if wide else [steps, phases, findings, spread, series]
+        gpu = _accelerators(self._slow)
+        left = [steps, spread, gpu, series] if wide else [steps, phases, findings, spread, gpu, series]
         self.query_one("#left", Static).update(_stacked(left))
         self.query_one("#right", Static).update(_stacked([phases, findings] if wide else []))
 
@@ -113,7 +118,8 @@ class Overview(Pane[Figures]):
 
 
 def _read_slow(run: Run, summary: Summary) -> _Slow:
-    return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
+    findings = find(run, summary) if summary.span_count else ()
+    return _Slow(findings, (*held_memory(run), *counters(run)), metrics(run), _gpu(run))
 
 
 def _stacked(sections: Sequence[Text]) -> Text:
@@ -197,25 +203,37 @@ def _findings(figures: Figures, slow: _Slow | None) -> Text:
     return text
 
 
+def _gpu(run: Run) -> tuple[str, ...]:
+    """What the accelerators' time went to; nothing for a run without any."""
+    if not has_devices(run):
+        return ()
+    from deepseek_prof.analysis.gpu.summary import gpu_summary  # with numpy, which the first screen need not wait for
+    from deepseek_prof.analysis.gpu.wording import gpu_lines
+
+    found = gpu_summary(run)
+    return () if found is None else gpu_lines(found)
+
+
+def _accelerators(slow: _Slow | None) -> Text:
+    if slow is None or not slow.gpu:
+        return Text()
+    return Text("\n").join([_heading("Accelerators"), *map(Text, slow.gpu)])
+
+
 def _series(slow: _Slow | None, width: int) -> Text:
     if slow is None or not (slow.counters or slow.metrics):
         return Text()
     text = Text()
-    for title, found in (("Machine", slow.counters), ("Losses and metrics", slow.metrics)):
+    business = tuple(each for each in slow.counters if is_business(each.name))
+    machine = tuple(each for each in slow.counters if not is_business(each.name))
+    sections = (("Throughput and latency", business), ("Machine", machine), ("Losses and metrics", slow.metrics))
+    for title, found in sections:
         if not found:
             continue
         text.append_text(_heading(title) if not text.plain else Text.assemble("\n\n", _heading(title)))
         label_width = min(28, max(len(clean(each.name, 28)) for each in found))
         for each in found:
-            figures = f"{_value(each.last, each.unit)}, most {_value(max(each.values), each.unit)}"
+            figures = f"{measured(each.last, each.unit)}, most {measured(max(each.values), each.unit)}"
             text.append(f"\n{clean(each.name, label_width):<{label_width}} {figures:<26} ")
             text.append(sparkline(each.values, max(4, width - label_width - 28)), "cyan")
     return text
-
-
-def _value(value: float, unit: str) -> str:
-    if unit == "bytes":
-        return size(value)
-    if unit == "percent":
-        return f"{value:.0f} %"
-    return duration(value) if unit == "ns" else f"{value:.4g}"
