@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
+from textual.css.query import NoMatches
 from textual.dom import DOMNode
 
 
@@ -14,4 +14,12 @@ def run_latest(node: DOMNode, group: str, work: Callable[..., Coroutine[Any, Any
 
     A coroutine in its place would never be awaited where another replaces it before it has begun.
     """
-    node.run_worker(partial(work, *arguments), exclusive=True, group=group)  # type: ignore[arg-type]  # of 3 kinds
+
+    async def begin() -> None:
+        try:
+            await work(*arguments)
+        except NoMatches:
+            if node.app.is_running:
+                raise  # else the app is being left, and its widgets went while this waited for an answer
+
+    node.run_worker(begin, exclusive=True, group=group)  # type: ignore[arg-type]  # mypy takes one of three kinds

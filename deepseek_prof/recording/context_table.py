@@ -74,7 +74,6 @@ class ContextTable:
     def add(self, entries: Iterable[ContextEntry]) -> None:
         """Takes over contexts; a parent comes before its children."""
         for entry in entries:
-            self._table = None
             parent = self._nodes.get(entry.parent_id)
             self._insert(entry, parent)
 
@@ -83,7 +82,6 @@ class ContextTable:
         node_id = context_id(0, kind, Phase.OTHER, name)
         if node_id in self._rows:
             return False
-        self._table = None
         self._rows[node_id] = _Node(node_id, 0, 0, kind, Phase.OTHER, name, None, "", False, False)
         return True
 
@@ -161,7 +159,7 @@ class ContextTable:
 
         Where two roots have a layer of the same name, the layers of both are prefixed with ``Root.``.
         """
-        if self._table is None:
+        if self._table is None or self._table.num_rows < len(self._rows):  # rows only come
             self._table = self._make_table()
         return self._table
 
