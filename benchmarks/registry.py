@@ -12,6 +12,7 @@ from benchmarks.measurements.flame import Flame
 from benchmarks.measurements.importing import Importing
 from benchmarks.measurements.live import Live, LiveAge
 from benchmarks.measurements.long_run import LongRun
+from benchmarks.measurements.metrics import Metrics
 from benchmarks.measurements.optimize_accuracy import AGREEMENTS, Retrieval
 from benchmarks.measurements.optimize_false_wins import FALSE_WINS
 from benchmarks.measurements.optimize_networks import NETWORKS
@@ -66,6 +67,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Tui(),
     Live(),
     LiveAge(),
+    Metrics(),
     Importing(),
     Exporting(),
     PYTHON_STACKS,

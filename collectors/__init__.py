@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 def counter_collectors() -> tuple[CounterCollector, ...]:
     """One of each, for one recording."""
     # Imported here: this package is imported in the user's process too, whose environment may lack psutil.
+    from deepseek_prof.collectors.amd_metrics import AmdMetrics
+    from deepseek_prof.collectors.nvidia_metrics import NvidiaMetrics
     from deepseek_prof.collectors.process_metrics import ProcessMetrics
 
-    return (ProcessMetrics(),)
+    return (ProcessMetrics(), NvidiaMetrics(), AmdMetrics())
 
 
 def process_samplers(settings: RunSettings) -> tuple[ProcessSampler, ...]:

@@ -30,8 +30,8 @@ def level_name(number: int) -> str:
     return next((name for least, name in LEVELS if number >= least), "debug")
 
 
-def capture_logging(emit: Emit) -> Callable[[], None]:
-    """Note each record that passes its logger's level and filters; returns what undoes it."""
+def capture_logging(emit: Emit, also: Callable[[logging.LogRecord], None]) -> Callable[[], None]:
+    """Note each record that passes its logger's level and filters, and tell it ``also``; returns what undoes it."""
     home: Any = logging.Logger
     original: Callable[..., Any] = home.filter
     own = "filter" in vars(logging.Logger)
@@ -39,6 +39,7 @@ def capture_logging(emit: Emit) -> Callable[[], None]:
     @stays_outside
     def note(record: logging.LogRecord) -> None:
         emit(level_name(record.levelno), "log", log_fields(record))
+        also(record)
 
     # The logger's own filter, not its handlers: our frame is gone when a handler looks at the stack or fails.
     @passes_through

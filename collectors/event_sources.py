@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from deepseek_prof.collectors import tracebacks
 from deepseek_prof.collectors.captured_logs import capture_logging, capture_structlog, capture_warnings
+from deepseek_prof.collectors.compiled_kernels import CompiledKernels
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.events import EventLog
 from deepseek_prof.collectors.import_hooks import ImportWatcher
-from deepseek_prof.collectors.program_events import CompileWatch, LossWatch, MemoryWatch, StallWatch
-from deepseek_prof.collectors.steps import replace, watch_backward
+from deepseek_prof.collectors.program_events import CompileWatch, MemoryWatch, StallWatch
+from deepseek_prof.collectors.program_metrics import ProgramMetrics
+from deepseek_prof.collectors.steps import replace
 from deepseek_prof.user_log import log as user_log
 
 if TYPE_CHECKING:
@@ -29,14 +31,17 @@ class EventSources:
         self._imports = ImportWatcher()
         self._memory = MemoryWatch(self.log.emit)
         self._compile = CompileWatch(self.log.emit)
+        self._metrics = ProgramMetrics(attachment, self.log.emit, self._imports)
+        self._kernels = CompiledKernels(self.log.emit)
 
     def install(self) -> None:
         """Begin to note events."""
         emit = stays_outside(self.log.emit)
-        self._undo = [capture_logging(emit), capture_warnings(emit)]
+        self._undo = [capture_logging(emit, self._metrics.logged), capture_warnings(emit)]
         self._imports.after_import("structlog", self._structlog_imported)
         self._imports.after_import("torch._dynamo", self._compile.install)
-        watch_backward(LossWatch(emit).backward_called)
+        self._metrics.install()
+        self._imports.after_import("torch._inductor.debug", self._kernels.install)
         tracebacks.watch_errors(self._memory.raised)
         user_log.send_to(emit)
         self._watch_loaders(StallWatch(emit))
@@ -45,8 +50,9 @@ class EventSources:
         """Note no more."""
         self._memory.raised(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None))
         self._compile.remove()
+        self._kernels.remove()
         self._imports.remove()
-        watch_backward(None)
+        self._metrics.remove()
         tracebacks.watch_errors(None)
         user_log.send_to(None)
         while self._undo:

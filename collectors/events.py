@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from deepseek_prof.model import Phase
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deepseek_prof.collectors.child import Attachment
 
 ROTATE_BYTES = 8 << 20
@@ -74,11 +76,7 @@ class EventLog:
     def _clock_offset_ns(self) -> int:
         """From CLOCK_MONOTONIC to the Unix epoch as the spans of this run have it."""
         if self._offset_ns is None:
-            try:
-                clock = json.loads((self._attachment.live_root.parent / "run.json").read_text("utf-8"))["clock"]
-                self._offset_ns = int(clock["epoch_ns"]) - int(clock["monotonic_ns"])
-            except (OSError, ValueError, KeyError, TypeError):
-                self._offset_ns = time.time_ns() - time.monotonic_ns()
+            self._offset_ns = unix_offset_ns(self._attachment.live_root.parent)
         return self._offset_ns
 
     def _write(self, line: bytes) -> None:
@@ -102,6 +100,15 @@ class EventLog:
             os.close(fd)
         if self._torn:
             self.lost += 1
+
+
+def unix_offset_ns(run_dir: Path) -> int:
+    """What leads from CLOCK_MONOTONIC to the Unix epoch as the spans of this run have it."""
+    try:
+        clock = json.loads((run_dir / "run.json").read_text("utf-8"))["clock"]
+        return int(clock["epoch_ns"]) - int(clock["monotonic_ns"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return time.time_ns() - time.monotonic_ns()
 
 
 def plain(value: Any, depth: int = 0) -> Any:

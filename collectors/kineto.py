@@ -26,6 +26,7 @@ from torch._C._profiler import (
 
 from deepseek_prof.collectors.event_tree import BACKWARD_EVENT, LAYER_PREFIX, Event, EventTree
 from deepseek_prof.collectors.layers import TRANSPARENT, LayerNames, install_layers, remove_layers
+from deepseek_prof.collectors.root_inputs import RootInputs
 from deepseek_prof.collectors.steps import StepCycle, install_steps, remove_steps
 from deepseek_prof.errors import RecorderError
 from deepseek_prof.model import Phase
@@ -51,6 +52,8 @@ class KinetoRecorder:
         self._scopes: list[Any] = []
         self._window_start_ns = 0
         self._events = 0
+        self._inputs = RootInputs()
+        self._counted_root: int | None = None
         self._step_due = False
         self._stepped: int | None = None
         self._pid = os.getpid()
@@ -159,6 +162,8 @@ class KinetoRecorder:
             self._cycle.activity(time.monotonic_ns())
         parent, outer = (stack[-1][1], stack[-1][2]) if stack else (0, "")
         how, text, _ = self._names.resolve(parent, outer, module)
+        if not stack and self._counted_root in (None, id(module)):
+            self._counted_root = id(module) if self._inputs.note(module, 1, depth=2) else None
         scope = None
         if how != TRANSPARENT:
             scope = _RecordFunctionFast(LAYER_PREFIX + text)
@@ -175,7 +180,9 @@ class KinetoRecorder:
             self._cycle.tick(address, time.monotonic_ns(), self._emit_step)
 
     def _forget(self, address: int) -> None:
-        """Names are resolved at every call here, so there is nothing to forget."""
+        """Names are resolved at every call here, so there is nothing else to forget."""
+        if address == self._counted_root:
+            self._counted_root = None
 
     def push_backward(self) -> None:
         """Open the backward phase."""

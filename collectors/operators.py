@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from deepseek_prof.collectors.layers import LayerNames, install_layers, remove_layers
 from deepseek_prof.collectors.native import build
+from deepseek_prof.collectors.root_inputs import RootInputs
 from deepseek_prof.collectors.steps import install_steps, remove_steps
 from deepseek_prof.collectors.tensor_roles import TensorRoles
 from deepseek_prof.errors import RecorderError
@@ -68,6 +70,7 @@ class NativeRecorder:
 
         native = load_library()
         names = LayerNames(native.forget_module)
+        self.inputs = RootInputs()
         roles = TensorRoles(native.note_tensor, names.resolve) if settings.record == "full" else None
         first, last = settings.steps or (-1, -1)
         operator_ns = native.calibrate(IN_SITU_FACTOR) if settings.record != "layers" else 0.0
@@ -92,6 +95,7 @@ class NativeRecorder:
             layer_ns,
             settings.max_live_segments,
             roles.resolve if roles is not None else names.resolve,
+            self.inputs.note,
         )
         self._library = native
         install_layers(native.push_layer, native.pop_layer, names)
@@ -105,6 +109,24 @@ class NativeRecorder:
         """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
         place: tuple[int, int, str] = load_library().current_position()
         return place
+
+    def watch_roots(self, callback: Callable[[], None] | None, /) -> None:
+        """Call ``callback`` before each call of a root module, on its thread."""
+        load_library().watch_roots(callback)
+
+    def watch_layers(self, callback: Callable[[bool], None] | None, /) -> None:
+        """Call ``callback`` with True in each layer that has begun, with False in each that is about to end."""
+        load_library().watch_layers(callback)
+
+    def clock_ns(self) -> int:
+        """The time as this thread's records have it: nanoseconds, CLOCK_MONOTONIC."""
+        ns: int = load_library().clock_ns()
+        return ns
+
+    def thread_ids(self) -> list[tuple[int, int]]:
+        """The thread id and ``pthread_self()`` of each thread that has recorded."""
+        ids: list[tuple[int, int]] = load_library().thread_ids()
+        return ids
 
     def stop(self) -> dict[str, Any]:
         """End the recording and hand over the counts."""
@@ -161,5 +183,6 @@ def _reopen_in_child() -> None:
 
     attachment = current()
     if attachment is not None and isinstance(attachment.recorder, NativeRecorder) and _library is not None:
+        attachment.recorder.inputs.restart()
         directory, description = attachment.describe_fork()
         _library.reopen(str(directory), description)

@@ -1,8 +1,7 @@
-"""Events that the program causes without knowing: NaN losses, waits for data, graph breaks, memory that ran out."""
+"""Events that the program causes without knowing: waits for data, graph breaks, memory that ran out."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,16 +17,8 @@ STALL_NS = 10_000_000
 """A shorter wait for a batch is no stall."""
 _SECOND_NS = 1_000_000_000
 
-# By type of the loss: the integer of its size, the bits of the exponent, those of the mantissa.
-_FORMATS: dict[torch.dtype, tuple[Any, int, int]] = {
-    torch.float64: (ctypes.c_uint64, 0x7FF0_0000_0000_0000, 0x000F_FFFF_FFFF_FFFF),
-    torch.float32: (ctypes.c_uint32, 0x7F80_0000, 0x007F_FFFF),
-    torch.bfloat16: (ctypes.c_uint16, 0x7F80, 0x007F),
-    torch.float16: (ctypes.c_uint16, 0x7C00, 0x03FF),
-}
 
-
-class _Rate:
+class Rate:
     """Lets one event a second through and counts the others."""
 
     def __init__(self) -> None:
@@ -45,55 +36,12 @@ class _Rate:
         return skipped
 
 
-class LossWatch:
-    """Tells a loss that is NaN or infinite, by its bits: an operator would be recorded, or wait for a device.
-
-    Only losses in the computer's own memory are looked at.
-    """
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._rate = _Rate()
-
-    @stays_outside
-    def backward_called(self, outputs: Any) -> None:
-        """A backward pass begins from these tensors."""
-        for tensor in outputs if isinstance(outputs, tuple | list) else (outputs,):
-            if type(tensor) is torch.Tensor and tensor.numel() == 1 and tensor.device.type == "cpu":
-                value = _not_finite(tensor)
-                if value is not None:
-                    skipped = self._rate.passes()
-                    if skipped is not None:
-                        fields = {"message": f"the loss is {value}", "value": value}
-                        self._emit("error", "nan_loss", fields | ({"left_out": skipped} if skipped else {}))
-
-
-def _not_finite(tensor: torch.Tensor) -> str | None:
-    """``nan``, ``inf`` or ``-inf``; None for any other value, and where the value cannot be read."""
-    layout = _FORMATS.get(tensor.dtype)
-    if layout is None:
-        return None
-    kind, exponent, mantissa = layout
-    try:
-        address = tensor.data_ptr()
-    except RuntimeError:  # a tensor without memory of its own, as under torch.func
-        return None
-    if not address:
-        return None
-    bits = int(kind.from_address(address).value)
-    if bits & exponent != exponent:
-        return None
-    if bits & mantissa:
-        return "nan"
-    return "-inf" if bits >> (8 * ctypes.sizeof(kind) - 1) else "inf"
-
-
 class StallWatch:
     """Tells when the program waits longer for a batch than it works on one. The first batch of a loader is left out."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._rate = _Rate()
+        self._rate = Rate()
 
     @stays_outside
     def waited(self, iterator: Any, begin_ns: int, end_ns: int) -> None:

@@ -13,7 +13,14 @@ from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.tracebacks import leave_out_wrapper
 
 _undo: list[Callable[[], None]] = []
-_backward_watch: Callable[[Any], None] | None = None
+_backward_watch: BackwardWatch | None = None
+
+
+class BackwardWatch(Protocol):
+    """Wants to know where backward passes begin."""
+
+    def __call__(self, outputs: Any, *, accumulates: bool) -> None:
+        """One begins from these tensors; ``accumulates``: by ``backward``, not by ``torch.autograd.grad``."""
 
 
 class StepSink(Protocol):
@@ -131,8 +138,8 @@ def _note_rank() -> None:
             attachment.update(rank=rank, world_size=world_size)
 
 
-def watch_backward(watch: Callable[[Any], None] | None) -> None:
-    """Call ``watch`` with the tensors that a backward pass begins from; None: no more."""
+def watch_backward(watch: BackwardWatch | None) -> None:
+    """Tell ``watch`` where a backward pass begins; None: no more."""
     global _backward_watch
     _backward_watch = watch
 
@@ -189,7 +196,7 @@ def _backward(original: Callable[..., Any], sink: StepSink) -> Callable[..., Any
         sink.push_backward()
         try:
             if _backward_watch is not None and args:
-                _backward_watch(args[0])
+                _backward_watch(args[0], accumulates=bool(kwargs.get("accumulate_grad")))
             return original(*args, **kwargs)
         except BaseException as error:
             leave_out_wrapper(error)

@@ -14,6 +14,7 @@ __all__ = [
     "fusion_of",
     "load",
     "log",
+    "log_metric",
     "optimize",
     "profile",
 ]
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from deepseek_prof.optimizer.optimize import optimize
     from deepseek_prof.scopes import annotate
     from deepseek_prof.serving import DynamicBatcher
-    from deepseek_prof.user_log import log
+    from deepseek_prof.user_log import log, log_metric
 
 # The package is imported into profiled programs too: nothing below is loaded before it is used.
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "profile": ("deepseek_prof.api", "profile"),
     "annotate": ("deepseek_prof.scopes", "annotate"),
     "log": ("deepseek_prof.user_log", "log"),
+    "log_metric": ("deepseek_prof.user_log", "log_metric"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from deepseek_prof.errors import UsageError
 TABLE_NAME = "deepseek-prof"
 RECORD_LEVELS = ("layers", "ops", "full")
 RECORDERS = ("auto", "native", "kineto")
+CUDA_MODES = ("auto", "kernels", "events", "off")
 DEFAULT_MAX_SIZE_BYTES = 2 << 30
 DEFAULT_STACKS_RATE_HZ = 100
+DEFAULT_METRICS_HOST = "127.0.0.1"
 LAST_STEP = (1 << 31) - 1
 """The last step of an open range such as ``10:``."""
 
@@ -38,12 +40,22 @@ class RunSettings:
     """Fraction of the program's time that recording may take; None for no limit."""
     max_size_bytes: int = DEFAULT_MAX_SIZE_BYTES
     recorder: str = "auto"
+    cuda: str = "auto"
     python_stacks: bool = False
     stacks_rate_hz: int = DEFAULT_STACKS_RATE_HZ
     memory_snapshot: bool = False
     native_stacks: bool = False
     """Frames of C and C++ too, at the price of stopping the process for each sample."""
     quiet: bool = False
+    metrics_port: int | None = None
+    """Where metrics are served in Prometheus' format; 0 for any free port, None for nowhere."""
+    metrics_host: str = DEFAULT_METRICS_HOST
+    otlp: str | None = None
+    """Where metrics are sent over OTLP/HTTP."""
+    alerts: tuple[str, ...] = ()
+    """Conditions as text; see ``recording/alert_rules.py``."""
+    alert_exit_status: int | None = None
+    """The exit status where an alert fired and the program itself ended well."""
 
 
 def parse_size(text: str) -> int:
@@ -90,6 +102,15 @@ def parse_rate(text: str) -> int:
     return int(text)
 
 
+def _whole_number(what: str, first: int, last: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\s*[0-9]{1,6}\s*", text) or not first <= int(text) <= last:
+            raise UsageError(f"{text!r} is not {what}: it is a whole number, {first} to {last}.")
+        return int(text)
+
+    return parse
+
+
 def _choice(allowed: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -107,7 +128,12 @@ _TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "overhead-budget": ("overhead_budget", parse_percent),
     "max-size": ("max_size_bytes", parse_size),
     "recorder": ("recorder", _choice(RECORDERS)),
+    "cuda": ("cuda", _choice(CUDA_MODES)),
     "stacks-rate": ("stacks_rate_hz", parse_rate),
+    "metrics-port": ("metrics_port", _whole_number("a port", 0, 65535)),
+    "metrics-host": ("metrics_host", str),
+    "otlp": ("otlp", str),
+    "alert-exit-status": ("alert_exit_status", _whole_number("an exit status", 1, 255)),
 }
 """Keys of ``[tool.deepseek-prof]``, which are the options of ``run``, with their field and parser."""
 
@@ -119,9 +145,16 @@ _FLAG_KEYS = {
 }
 """Keys that are true or false, with their field."""
 
+_LIST_KEYS = {"alert": "alerts"}
+"""Keys that are lists of text, with their field: options that may be repeated."""
+
 
 def load_settings(
-    options: Mapping[str, str | None], *flags: str, quiet: bool = False, directory: Path | None = None
+    options: Mapping[str, str | None],
+    *flags: str,
+    quiet: bool = False,
+    directory: Path | None = None,
+    alerts: Sequence[str] = (),
 ) -> RunSettings:
     """Settings from the defaults, then the nearest ``pyproject.toml``, then ``options`` (as text; None: not given).
 
@@ -129,6 +162,7 @@ def load_settings(
         options: by option name without dashes in front, such as ``max-size``.
         flags: options without a value that were given, such as ``python-stacks``.
         quiet: whether ``--quiet`` was given.
+        alerts: what ``--alert`` was given with, each time; they replace those of the file.
         directory: where the search for ``pyproject.toml`` starts, going up; default: the working directory.
 
     Raises:
@@ -143,6 +177,8 @@ def load_settings(
             except UsageError as error:
                 raise UsageError(f"--{key}: {error}") from error
     values.update({_FLAG_KEYS[flag]: True for flag in (*flags, *(["quiet"] if quiet else []))})
+    if alerts:
+        values["alerts"] = tuple(alerts)
     settings = RunSettings(**values)
     if settings.native_stacks and not settings.python_stacks:
         raise UsageError("--native-stacks needs --python-stacks: it adds C and C++ frames to them.")
@@ -171,8 +207,13 @@ def _from_pyproject(directory: Path) -> dict[str, Any]:
                 raise UsageError(f"{path}: [tool.{TABLE_NAME}] {key} must be true or false.")
             values[_FLAG_KEYS[key]] = value
             continue
+        if key in _LIST_KEYS:
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+                raise UsageError(f"{path}: [tool.{TABLE_NAME}] {key} must be a list of text.")
+            values[_LIST_KEYS[key]] = tuple(value)
+            continue
         if key not in _TEXT_KEYS:
-            known = [*_TEXT_KEYS, *_FLAG_KEYS]
+            known = [*_TEXT_KEYS, *_FLAG_KEYS, *_LIST_KEYS]
             close = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {close[0]}?" if close else f" Known: {', '.join(known)}."
             raise UsageError(f"{path}: [tool.{TABLE_NAME}] has no setting {key!r}.{hint}")

@@ -37,6 +37,8 @@ class CounterCollector(Protocol):
 
     name: str
     interval_s: float
+    warnings: list[str]
+    """What it can tell no longer, a line each; whoever reads them takes them out."""
 
     def sample(self, root_pid: int, ranks: Mapping[int, int]) -> Iterable[CounterSample]:
         """The present values.

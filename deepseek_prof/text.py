@@ -43,6 +43,18 @@ def count(number: float) -> str:
     return f"{number:.1f}" if number >= 10 else f"{number:.2g}"
 
 
+def measured(value: float, unit: str) -> str:
+    """A metric's value in the unit of the counters: ``10.8 ms``, ``525 MiB``, ``41 %``, ``92.4/s``, ``301 W``."""
+    if unit == "ns":
+        return duration(value)
+    if unit == "bytes":
+        return size(value)
+    if unit == "percent":
+        return f"{value:.0f} %"
+    figure = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+    return f"{figure}{unit[1:]}" if unit == "1/s" else f"{figure} {clean(unit, 12)}".rstrip()
+
+
 def counted(number: float, noun: str) -> str:
     """A count with what is counted: ``1 span``, ``1,425 spans``."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"

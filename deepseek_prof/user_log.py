@@ -1,4 +1,6 @@
-"""``deepseek_prof.log``: structured events of the user's own, beside what is recorded. Standard library only.
+"""``deepseek_prof.log`` and ``log_metric``: the user's own events and numbers, beside what is recorded.
+
+Standard library only.
 
 The package is imported into profiled programs, so this is a no-op until a recorder sets its sink.
 """
@@ -45,6 +47,30 @@ class UserLog:
     def send_to(self, sink: Sink | None) -> None:
         """Where events go from now on; None: nowhere. For recorders."""
         self._sink = sink
+
+
+MetricSink = Callable[[str, Any, str], None]
+"""Takes a name, a number or scalar tensor, and its unit."""
+
+_metric_sink: MetricSink | None = None
+
+
+def log_metric(name: str, value: Any, unit: str = "") -> None:
+    """Record a number, such as an accuracy, at this moment of the run. Nothing happens while nothing is recorded.
+
+    Args:
+        name: what it is called in the report; the same each time.
+        value: a number, or a tensor or array of one element; one on an accelerator is not waited for.
+        unit: shown behind the value; empty for a plain number.
+    """
+    if _metric_sink is not None:
+        _metric_sink(name, value, unit)
+
+
+def send_metrics_to(sink: MetricSink | None) -> None:
+    """Where metrics go from now on; None: nowhere. For recorders."""
+    global _metric_sink
+    _metric_sink = sink
 
 
 log = UserLog()

@@ -39,6 +39,7 @@ struct Recorder {
   bool calibrating = false;
   Phase default_phase = kOther;
   StepClock steps;
+  uint64_t calls_ns = 0;                 // in calls of roots that no finished step holds yet
   SegmentStream step_segments;
   std::unordered_map<const void*, uint32_t> parameter_owner;
   struct KnownModule {
@@ -60,7 +61,8 @@ extern constinit __attribute__((tls_model("initial-exec"))) thread_local ThreadS
 ThreadState* make_thread();
 // Points the thread's segments at the present recording: once per thread and recording.
 void adopt(Recorder& r, ThreadState* thread, uint64_t generation);
-void end_step(Recorder& r, uint64_t key, uint64_t end_ns);
+// `call_ns`: where a root's call ends the step, how long that call took.
+void end_step(Recorder& r, uint64_t key, uint64_t end_ns, uint64_t call_ns = 0);
 void set_callbacks(Recorder& r, Callbacks callbacks);
 std::unique_ptr<at::ObserverContext> on_operator(const at::RecordFunction& fn);
 void on_end(const at::RecordFunction& fn, at::ObserverContext*);
@@ -92,7 +94,6 @@ inline void push(ThreadState* thread, const void* key, uint32_t context, uint32_
   thread->frames.back().start_ns = now_ns(thread);
 }
 
-void end_step(Recorder& r, uint64_t key, uint64_t end_ns);
 
 // Closes the topmost frame. Frames that lose their end (a scope left open, a generator) are closed by their parent's.
 inline void pop(ThreadState* thread, uint64_t end_ns) {

@@ -42,6 +42,13 @@ const void* enclosing_module() {
   return nullptr;
 }
 
+uint64_t root_call_start_ns() {
+  const auto& frames = this_thread()->frames;
+  const size_t depth = frames.size();
+  if (depth == 0 || (depth > 1 && frames[depth - 2].layer != 0)) return 0;
+  return frames.back().kind == kLayer && !frames.back().transparent ? frames.back().start_ns : 0;
+}
+
 std::string enclosing_layer_name() {
   const Recorder& r = recorder();
   const ThreadState* thread = this_thread();
@@ -96,9 +103,13 @@ void pop_layer() {
   const void* module = enclosing_module();
   if (module == nullptr) return;
   const uint64_t key = reinterpret_cast<uintptr_t>(module);
+  const uint64_t outermost_start_ns = thread->frames.front().start_ns;
   pop_to(thread, module, kLayer);
   thread->layers.store(thread->layers.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if (r.steps.ends_with_root_calls() && thread->frames.empty()) end_step(r, key, now_ns(thread));
+  if (r.steps.ends_with_root_calls() && thread->frames.empty()) {
+    const uint64_t end_ns = now_ns(thread);
+    end_step(r, key, end_ns, end_ns - outermost_start_ns);
+  }
 }
 
 void forget_module(const void* module) {

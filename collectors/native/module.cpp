@@ -13,6 +13,42 @@ namespace {
 using deepseek_prof::LayerName;
 
 PyObject* layer_resolver = nullptr;  // resolve(enclosing module's address, its name, module) -> (how, text, parameter addresses)
+PyObject* root_watch = nullptr;      // root_watch() before a root module's call
+PyObject* layer_watch = nullptr;     // layer_watch(True) inside a layer that has begun, (False) in one about to end
+
+void tell(PyObject* watch, PyObject* argument) {
+  PyObject* answer = PyObject_CallFunctionObjArgs(watch, argument, nullptr);
+  if (answer == nullptr) PyErr_WriteUnraisable(watch);
+  Py_XDECREF(answer);
+}
+
+PyObject* set_watch(PyObject*& watch, PyObject* callback) {
+  Py_XSETREF(watch, callback == Py_None ? nullptr : Py_NewRef(callback));
+  Py_RETURN_NONE;
+}
+
+PyObject* watch_roots(PyObject*, PyObject* callback) { return set_watch(root_watch, callback); }
+
+PyObject* watch_layers(PyObject*, PyObject* callback) { return set_watch(layer_watch, callback); }
+
+PyObject* clock_ns(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(deepseek_prof::record_clock_ns()); }
+
+PyObject* thread_ids(PyObject*, PyObject*) {
+  const auto ids = deepseek_prof::thread_ids();
+  PyObject* found = PyList_New(0);
+  for (const auto& [tid, handle] : ids) {
+    PyObject* pair = found == nullptr ? nullptr : Py_BuildValue("KK", tid, handle);
+    if (pair == nullptr || PyList_Append(found, pair) != 0) Py_CLEAR(found);
+    Py_XDECREF(pair);
+  }
+  return found;
+}
+
+PyObject* inputs_note = nullptr;  // note(module, calls) -> whether this is the root whose inputs are counted
+const void* counted_root = nullptr;
+uint64_t counted_calls = 0;  // since the last note
+uint64_t note_due_ns = 0;
+constexpr uint64_t kNotePeriodNs = 2'000'000;  // a note takes some 3 us
 
 PyObject* start(PyObject*, PyObject* args) {
   const char *directory, *process_json;
@@ -20,12 +56,14 @@ PyObject* start(PyObject*, PyObject* args) {
   long long first_step, last_step;
   double budget, operator_cost_ns, layer_cost_ns;
   unsigned int max_live;
-  PyObject* resolver;
-  if (!PyArg_ParseTuple(args, "sspppLLdddIO", &directory, &process_json, &operators, &signatures, &allocations, &first_step,
-                        &last_step, &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver)) {
+  PyObject *resolver, *note;
+  if (!PyArg_ParseTuple(args, "sspppLLdddIOO", &directory, &process_json, &operators, &signatures, &allocations, &first_step,
+                        &last_step, &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver, &note)) {
     return nullptr;
   }
   Py_XSETREF(layer_resolver, Py_NewRef(resolver));
+  Py_XSETREF(inputs_note, Py_NewRef(note));
+  counted_root = nullptr;
   deepseek_prof::Settings settings;
   settings.operators = operators != 0;
   settings.signatures = signatures != 0;
@@ -49,6 +87,8 @@ PyObject* reopen(PyObject*, PyObject* args) {
   const char *directory, *process_json;
   if (!PyArg_ParseTuple(args, "ss", &directory, &process_json)) return nullptr;
   deepseek_prof::reopen(directory, process_json);
+  counted_root = nullptr;
+  counted_calls = 0;
   Py_RETURN_NONE;
 }
 
@@ -90,22 +130,45 @@ bool resolve_and_push(PyObject* module) {
   return done;
 }
 
+// The call of a root begins: now and then Python is told, which reads the size of its inputs.
+void note_root_call(PyObject* module, uint64_t start_ns) {
+  if (counted_root != nullptr && counted_root != module) return;
+  ++counted_calls;
+  if (counted_root != nullptr && start_ns < note_due_ns) return;
+  const auto calls = static_cast<unsigned long long>(counted_calls);
+  counted_calls = 0;
+  note_due_ns = start_ns + kNotePeriodNs;
+  PyObject* answer = PyObject_CallFunction(inputs_note, "OK", module, calls);
+  if (answer == nullptr) {
+    PyErr_WriteUnraisable(inputs_note);
+    return;
+  }
+  counted_root = answer == Py_True ? module : nullptr;
+  Py_DECREF(answer);
+}
+
 // Returns True when a frame was opened, which `pop_layer` then has to close.
 PyObject* push_layer(PyObject*, PyObject* module) {
+  if (__builtin_expect(root_watch != nullptr, 0) && deepseek_prof::enclosing_module() == nullptr) tell(root_watch, nullptr);
   if (!deepseek_prof::layers_enabled()) Py_RETURN_FALSE;
   if (!deepseek_prof::push_known_layer(module) && !resolve_and_push(module)) {
     PyErr_WriteUnraisable(layer_resolver);
     Py_RETURN_FALSE;
   }
+  const uint64_t root_start_ns = deepseek_prof::root_call_start_ns();
+  if (root_start_ns != 0) note_root_call(module, root_start_ns);
+  if (__builtin_expect(layer_watch != nullptr, 0)) tell(layer_watch, Py_True);
   Py_RETURN_TRUE;
 }
 
 PyObject* pop_layer(PyObject*, PyObject*) {
+  if (__builtin_expect(layer_watch != nullptr, 0)) tell(layer_watch, Py_False);
   deepseek_prof::pop_layer();
   Py_RETURN_NONE;
 }
 
 PyObject* forget_module(PyObject*, PyObject* address) {
+  if (PyLong_AsVoidPtr(address) == counted_root) counted_root = nullptr;
   deepseek_prof::forget_module(PyLong_AsVoidPtr(address));
   Py_RETURN_NONE;
 }
@@ -148,7 +211,7 @@ PyObject* optimizer_made(PyObject*, PyObject*) {
 PyMethodDef methods[] = {
     {"start", start, METH_VARARGS,
      "start(directory, process_json, operators, signatures, allocations, first_step, last_step, budget, operator_cost_ns, "
-     "layer_cost_ns, max_live, resolver)"},
+     "layer_cost_ns, max_live, resolver, inputs_note)"},
     {"stop", stop, METH_NOARGS, "Stop recording; what was written stays."},
     {"reopen", reopen, METH_VARARGS, "reopen(directory, process_json): go on in a forked child."},
     {"statistics", statistics, METH_NOARGS, "Counts of this process as a dict."},
@@ -156,6 +219,10 @@ PyMethodDef methods[] = {
     {"set_data_worker", set_data_worker, METH_NOARGS, "This process loads data for another."},
     {"push_layer", push_layer, METH_O, "Open a layer frame; True if one was opened."},
     {"pop_layer", pop_layer, METH_NOARGS, "Close the innermost layer frame."},
+    {"watch_roots", watch_roots, METH_O, "watch_roots(callback or None): called before each call of a root module."},
+    {"watch_layers", watch_layers, METH_O, "watch_layers(callback or None): called with True and False in each layer."},
+    {"clock_ns", clock_ns, METH_NOARGS, "The time as this thread's records have it, in nanoseconds."},
+    {"thread_ids", thread_ids, METH_NOARGS, "(OS thread id, pthread_self()) of each thread that has recorded."},
     {"forget_module", forget_module, METH_O, "forget_module(address): the module was freed."},
     {"current_position", current_position, METH_NOARGS, "(running step or -1, phase code, innermost layer or '') of this thread."},
     {"push_backward", push_backward, METH_NOARGS, "Open the backward phase on this thread."},

@@ -1,5 +1,6 @@
 #include "recorder.h"
 
+#include <algorithm>
 #include <pthread.h>
 #include <sys/syscall.h>
 
@@ -89,6 +90,7 @@ void begin(Recorder& r, const std::string& directory, const std::string& process
   r.step_segments.abandon();
   r.step_segments.configure(directory + "/steps", static_cast<uint32_t>(::getpid()), 0, 1u << 16, 1u << 20, false);
   r.steps.reset();
+  r.calls_ns = 0;
   r.directory_made.store(false);
   for (ThreadState* thread : r.threads) {
     thread->events.store(0);
@@ -120,21 +122,30 @@ void adopt(Recorder& r, ThreadState* thread, uint64_t generation) {
   thread->allocations.abandon();
   // Without its folder (a full disk, a removed run) no segment can be made, and every span counts as dropped.
   if (!r.directory_made.load()) make_directory(r);
+  thread->tid.store(static_cast<uint64_t>(::syscall(SYS_gettid)));
+  thread->handle.store(static_cast<uint64_t>(::pthread_self()));
   const auto configure = [&](SegmentStream& stream, const char* prefix) {
     stream.configure(r.directory + prefix + std::to_string(thread->index), static_cast<uint32_t>(::getpid()),
-                     static_cast<uint64_t>(::syscall(SYS_gettid)), kSegmentBytes, r.settings.max_live_segments, true);
+                     thread->tid.load(), kSegmentBytes, r.settings.max_live_segments, true);
   };
   configure(thread->segments, "/t");
   configure(thread->allocations, "/a");
   thread->generation = generation;
 }
 
-void end_step(Recorder& r, uint64_t key, uint64_t end_ns) {
+void append_step(Recorder& r, uint64_t start_ns, uint64_t dur_ns, uint64_t end_ns) {
+  const uint64_t inside_ns = r.steps.ends_with_root_calls() ? std::min(r.calls_ns, dur_ns) : dur_ns;
+  r.calls_ns -= std::min(r.calls_ns, inside_ns);
+  r.step_segments.append(start_ns, dur_ns, inside_ns, 0, 0, end_ns);
+}
+
+void end_step(Recorder& r, uint64_t key, uint64_t end_ns, uint64_t call_ns) {
   const std::lock_guard<std::mutex> lock(r.mutex);
   if (r.generation.load() == 0) return;
   const Statistics sum = totals(r);
+  r.calls_ns += call_ns;
   const auto mode = r.steps.tick(key, end_ns, sum.events, sum.layers, r.settings, [&](uint64_t start_ns, uint64_t dur_ns) {
-    r.step_segments.append(start_ns, dur_ns, dur_ns, 0, 0, end_ns);
+    append_step(r, start_ns, dur_ns, end_ns);
   });
   if (mode.has_value()) apply_mode(r, *mode);
 }
@@ -160,7 +171,7 @@ void stop() {
   r.layers_on.store(false);
   const std::lock_guard<std::mutex> lock(r.mutex);
   r.steps.flush([&](uint64_t start_ns, uint64_t dur_ns) {
-    r.step_segments.append(start_ns, dur_ns, dur_ns, 0, 0, start_ns + dur_ns);
+    append_step(r, start_ns, dur_ns, start_ns + dur_ns);
   });
   r.step_segments.close();
   r.tree.flush_log();
@@ -190,6 +201,18 @@ Position current_position() {
   if (thread->frames.empty()) return {r.steps.running(), r.default_phase, ""};
   const Frame& top = thread->frames.back();
   return {r.steps.running(), top.phase, top.layer == 0 ? std::string() : std::string(r.tree[top.layer].text)};
+}
+
+uint64_t record_clock_ns() { return now_ns(this_thread()); }
+
+std::vector<std::pair<uint64_t, uint64_t>> thread_ids() {
+  Recorder& r = recorder();
+  const std::lock_guard<std::mutex> lock(r.mutex);
+  std::vector<std::pair<uint64_t, uint64_t>> ids;
+  for (const ThreadState* thread : r.threads) {
+    if (thread->tid.load() != 0) ids.emplace_back(thread->tid.load(), thread->handle.load());
+  }
+  return ids;
 }
 
 void push_phase(const char* text, Phase phase) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "context_tree.h"
@@ -49,6 +50,8 @@ bool layers_enabled();
 bool push_known_layer(const void* module);
 // The innermost open layer's module on this thread, or nullptr.
 const void* enclosing_module();
+// When the innermost frame of this thread began, if it is the call of a root; otherwise 0.
+uint64_t root_call_start_ns();
 // The name of that layer, empty for a root (whose name is no part of its layers' names).
 std::string enclosing_layer_name();
 enum class LayerName { kBelowParent, kRoot, kTransparent };
@@ -65,6 +68,12 @@ struct Position {
   std::string layer;
 };
 Position current_position();
+
+// The time as the calling thread's records have it: nanoseconds, CLOCK_MONOTONIC but for the error of its own clock.
+uint64_t record_clock_ns();
+
+// The OS thread id and pthread_self() of every thread that has recorded: CUPTI names threads by the latter.
+std::vector<std::pair<uint64_t, uint64_t>> thread_ids();
 
 // A phase that Python opens and closes on one thread (the backward pass).
 void push_phase(const char* text, Phase phase);

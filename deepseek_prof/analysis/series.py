@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deepseek_prof.analysis.metrics import PROGRAM_DEVICE
 from deepseek_prof.trace.run import Condition, Run
 
 _OUR_EVENTS = (
     "run_start", "run_end", "process_start", "process_end", "worker_start", "worker_end", "step_summary", "slow_step",
     "nan_loss", "dataloader_stall", "graph_break", "recompile", "oom", "collector_failed", "spans_dropped", "log",
-    "warning",
+    "warning", "alert_fired", "alert_cleared",
 )  # fmt: skip
 _MAX_POINTS = 2_000
 _MAX_METRICS = 12
@@ -65,7 +66,8 @@ def counters(run: Run) -> tuple[Series, ...]:
     """
     rows = run.rows(
         "SELECT name, coalesce(device, ''), rank, any_value(unit), list(value ORDER BY ts_ns) "
-        "FROM counters WHERE isfinite(value) GROUP BY ALL ORDER BY 1, 2, 3"
+        "FROM counters WHERE isfinite(value) AND device IS DISTINCT FROM ? GROUP BY ALL ORDER BY 1, 2, 3",
+        [PROGRAM_DEVICE],
     )
     ranks = len({rank for _, _, rank, _, _ in rows})
     return tuple(
@@ -75,7 +77,8 @@ def counters(run: Run) -> tuple[Series, ...]:
 
 
 def metrics(run: Run) -> tuple[Series, ...]:
-    """The numbers in the program's own events (``deepseek_prof.log``, structlog), by event and key; ``loss`` first.
+    """Losses and metrics that the program told, and the numbers in its own events (``deepseek_prof.log``, structlog) by
+    event and key; ``loss`` first.
 
     Only what changes over the run is a metric: at least two values.
 
@@ -87,7 +90,13 @@ def metrics(run: Run) -> tuple[Series, ...]:
         f"SELECT event, fields FROM logs WHERE event NOT IN ({places}) AND fields IS NOT NULL ORDER BY ts_ns",
         _OUR_EVENTS,
     )
-    found: dict[str, list[float]] = {}
+    counted = run.rows(
+        "SELECT name, rank, list(value ORDER BY ts_ns) FROM counters WHERE isfinite(value) AND device = ? "
+        "GROUP BY ALL ORDER BY 1, 2",
+        [PROGRAM_DEVICE],
+    )
+    ranks = len({rank for _, rank, _ in counted})
+    found: dict[str, list[float]] = {f"{name} rank {rank}" if ranks > 1 else name: told for name, rank, told in counted}
     for event, text in rows:
         for key, value in _fields(text).items():
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):

@@ -15,6 +15,7 @@ from deepseek_prof.cli.diff import diff_command
 from deepseek_prof.cli.doctor import doctor_command
 from deepseek_prof.cli.export import ExportCommand, export_command
 from deepseek_prof.cli.flame import flame_command
+from deepseek_prof.cli.gpu import gpu_command
 from deepseek_prof.cli.import_trace import import_command
 from deepseek_prof.cli.logs import logs_command
 from deepseek_prof.cli.memory import memory_command
@@ -53,6 +54,7 @@ def build_app() -> typer.Typer:
     app.command("run", cls=ProgramCommand, context_settings=_PASS_THROUGH)(_guarded(run_command))
     app.command("report", cls=QueryCommand)(_guarded(report_command))
     app.command("top", cls=QueryCommand)(_guarded(top_command))
+    app.command("gpu", cls=QueryCommand)(_guarded(gpu_command))
     app.command("memory", cls=QueryCommand)(_guarded(memory_command))
     app.command("logs")(_guarded(logs_command))
     app.command("diff", cls=QueryCommand)(_guarded(diff_command))

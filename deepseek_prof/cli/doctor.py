@@ -73,6 +73,7 @@ def examine(python: str, *, build: bool) -> list[Check]:
     checks.append(_compiler())
     if usable:
         checks.append(_recorder(python, build=build))
+        checks += _devices(python)
     checks += [_cores(), _disk(), _python_stacks()]
     return checks
 
@@ -125,6 +126,16 @@ def _recorder(python: str, *, build: bool) -> Check:
     except RecorderError as error:
         advice = "Recording works through Kineto, at a higher cost and without other threads' operators."
         return Check("recorder", State.warn, f"kineto, because: {error}", advice)
+
+
+def _devices(python: str) -> list[Check]:
+    from deepseek_prof.cli.doctor_devices import device_line, found_devices
+    from deepseek_prof.errors import RecorderError
+
+    try:
+        return [Check(f"device {each['device']}", State.ok, device_line(each)) for each in found_devices(python)]
+    except RecorderError as error:
+        return [Check("devices", State.warn, str(error), "Mend that Python's torch, or name another one: --python.")]
 
 
 def _cores() -> Check:

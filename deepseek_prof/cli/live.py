@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deepseek_prof.narration import HeldNarrator
     from deepseek_prof.recording.command import Command
     from deepseek_prof.recording.live_program import LiveProgram
+    from deepseek_prof.recording.metric_hub import MetricHub
     from deepseek_prof.recording.supervisor import RunOutcome
 
 REPEATED_BYTES = 1 << 18
@@ -47,6 +48,7 @@ def run_live(
     collectors: Sequence[CounterCollector],
     narrator: HeldNarrator,
     samplers: Sequence[ProcessSampler] = (),
+    hub: MetricHub | None = None,
 ) -> RunOutcome:
     """Run the command to its end, recorded into ``run_dir`` and shown meanwhile; who leaves the view lets it run on.
 
@@ -66,7 +68,7 @@ def run_live(
     except OSError as error:
         raise OutputError(f"the program cannot get a terminal: {error.strerror}. Leave --live out.") from error
     with relayed_signals(SignalRelay(own_terminal=True)) as relay:
-        recording = start_command(command, run_dir, settings, collectors, narrator, terminal.spawn, samplers)
+        recording = start_command(command, run_dir, settings, collectors, narrator, terminal.spawn, samplers, hub)
         relay.started(recording.pid)
         program = LiveProgram(command.script, recording, terminal, relay, narrator)
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)  # of this thread, and of those that it starts

@@ -71,6 +71,8 @@ def _write_json(run: Run, condition: Condition | None) -> None:
     import json
     from dataclasses import asdict
 
+    from deepseek_prof.analysis.metrics import metric_stats
+    from deepseek_prof.analysis.quality import quality
     from deepseek_prof.analysis.summary import summarize
     from deepseek_prof.analysis.verdict import judge
 
@@ -80,6 +82,8 @@ def _write_json(run: Run, condition: Condition | None) -> None:
         "run": {"path": str(run.path), **{key: run.info.get(key) for key in keys}},
         "verdict": asdict(judge(summary)) if condition is None else None,
         "summary": asdict(summary),
+        "metrics": [asdict(each) for each in metric_stats(run)],
+        "quality": [asdict(each) for each in quality(run)],
         "findings": [asdict(finding) for finding in _findings(run, summary, condition)],
     }
     print(json.dumps(content, indent=1))

@@ -17,7 +17,9 @@ from deepseek_prof.cli.rendering import bar, emit, figures_table, heading
 from deepseek_prof.cli.report_advice import print_findings, print_next
 from deepseek_prof.cli.report_devices import print_devices
 from deepseek_prof.cli.report_memory import print_memory
+from deepseek_prof.cli.report_metrics import print_metrics
 from deepseek_prof.cli.report_notes import print_notes
+from deepseek_prof.cli.report_quality import print_quality
 from deepseek_prof.text import clean, count, duration, percent
 from deepseek_prof.trace.run import Run
 
@@ -39,13 +41,16 @@ def print_report(console: Console, run: Run, summary: Summary, findings: Sequenc
     if summary.span_count:
         _print_steps(console, summary)
         _print_phases(console, summary)
-        print_devices(console, summary)
+        print_devices(console, run, summary)
         _print_tables(console, summary)
         if not query:
             print_memory(console, run)
     elif query:
         console.print()
         emit(console, Text("The query selects nothing."))
+    if not query:
+        print_quality(console, run)
+        print_metrics(console, run)
     print_notes(console, run, summary)
     if summary.span_count and not query:
         print_findings(console, findings)

@@ -48,6 +48,12 @@ def run_command(
         str | None,
         typer.Option("--recorder", metavar="native|kineto|auto", help="Default: auto, native where it can be built."),
     ] = None,
+    cuda: Annotated[
+        str | None,
+        typer.Option(
+            "--cuda", metavar="auto|kernels|events|off", help="Work on GPUs; events is the light way. Default: auto."
+        ),
+    ] = None,
     python_stacks: Annotated[
         bool, typer.Option("--python-stacks", help="Sample Python stacks too, with py-spy.")
     ] = False,
@@ -60,6 +66,23 @@ def run_command(
     memory_snapshot: Annotated[
         bool, typer.Option("--memory-snapshot", help="Keep a snapshot of CUDA memory for PyTorch's viewer.")
     ] = False,
+    metrics_port: Annotated[
+        str | None,
+        typer.Option("--metrics-port", metavar="PORT", help="Serve metrics in Prometheus' format, e.g. 9464."),
+    ] = None,
+    metrics_host: Annotated[
+        str | None, typer.Option("--metrics-host", metavar="ADDRESS", help="Serve them there. Default: 127.0.0.1.")
+    ] = None,
+    otlp: Annotated[
+        str | None, typer.Option("--otlp", metavar="ENDPOINT", help="Send metrics over OTLP/HTTP, with extra `otlp`.")
+    ] = None,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option("--alert", metavar="CONDITION", help="Watch for it: 'p99_latency > 50ms for 30s'. Repeatable."),
+    ] = None,
+    alert_exit_status: Annotated[
+        str | None, typer.Option("--alert-exit-status", metavar="N", help="Exit with it where an alert fired.")
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Show the run while it goes on, with the program's output in a pane.")
     ] = False,
@@ -74,6 +97,7 @@ def run_command(
     import shutil
 
     from deepseek_prof.cli.live import fully_repeated, require_terminal, run_live
+    from deepseek_prof.cli.metric_outputs import MetricOutputs
     from deepseek_prof.collectors import counter_collectors, process_samplers
     from deepseek_prof.config import load_settings
     from deepseek_prof.narration import HeldNarrator
@@ -90,24 +114,32 @@ def run_command(
         "overhead-budget": overhead_budget,
         "max-size": max_size,
         "recorder": recorder,
+        "cuda": cuda,
         "stacks-rate": stacks_rate,
+        "metrics-port": metrics_port,
+        "metrics-host": metrics_host,
+        "otlp": otlp,
+        "alert-exit-status": alert_exit_status,
     }
     flags = {"python-stacks": python_stacks, "native-stacks": native_stacks, "memory-snapshot": memory_snapshot}
-    settings = load_settings(options, *(flag for flag, given in flags.items() if given), quiet=quiet)
+    given = [flag for flag, is_given in flags.items() if is_given]
+    settings = load_settings(options, *given, quiet=quiet, alerts=alert or [])
     resolved = resolve_command(command or [])
     if live:
         require_terminal()
     narrator = HeldNarrator(quiet=settings.quiet)
     _prepare_recorder(resolved, settings.recorder, narrator)
+    outputs = MetricOutputs(settings, narrator)
     run_dir = create_run_directory(settings, resolved.argv, resolved.script, resolved.python)
     narrator.say(f"recording into {_short(run_dir)}")
     run = run_live if live else supervise
-    outcome = run(resolved, run_dir, settings, counter_collectors(), narrator, process_samplers(settings))
+    with outputs.into(run_dir) as hub:
+        outcome = run(resolved, run_dir, settings, counter_collectors(), narrator, process_samplers(settings), hub)
     _tell(outcome, _short(run_dir, settings.name), resolved, narrator)
     if not outcome.processes and outcome.complete and settings.output is None and fully_repeated(run_dir):
         # An empty run would only hide the latest real one.
         shutil.rmtree(run_dir)
-    raise typer.Exit(die_like(outcome.returncode))
+    raise typer.Exit(outputs.exit_status(outcome.returncode) or die_like(outcome.returncode))
 
 
 def _prepare_recorder(command: Command, recorder: str, narrator: Narrator) -> None:

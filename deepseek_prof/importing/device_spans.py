@@ -1,8 +1,9 @@
-"""The spans of work on devices, each below the context that started it."""
+"""The spans of work on devices, each below the context that started it, and the calls that launched it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,23 @@ from deepseek_prof.importing.host_spans import TraceProcess
 from deepseek_prof.importing.identities import process_number, thread_number
 from deepseek_prof.importing.labels import Place
 from deepseek_prof.importing.trace_events import TraceEvents, span_table
+from deepseek_prof.trace.schema import LAUNCHES
 
 _LABEL_BITS = 32
 _DEVICE = "cuda"
 
 
-def device_tables(
-    events: TraceEvents, processes: Sequence[TraceProcess], main: TraceProcess
-) -> Iterator[tuple[TraceProcess, pa.Table]]:
-    """The spans of what each process started on devices; ``main`` gets what nobody is known to have started.
+@dataclass(frozen=True)
+class DeviceWork:
+    """What a process started on devices. ``launches`` are those whose call was seen; none for the others."""
+
+    process: TraceProcess
+    spans: pa.Table
+    launches: pa.Table
+
+
+def device_work(events: TraceEvents, processes: Sequence[TraceProcess], main: TraceProcess) -> Iterator[DeviceWork]:
+    """What each process started on devices; ``main`` gets what nobody is known to have started.
 
     The processes' events must have been nested before.
     """
@@ -34,11 +43,16 @@ def device_tables(
             known, contexts, started_ns = launches.find(device[key][rows])
             if known.any():
                 waiting[rows[known]] = False
-                yield process, _table(events, process, rows[known], contexts[known], started_ns[known])
+                graph, node, label = (device[name][rows[known]] for name in ("graph", "graph_node", "label"))
+                started_in = process.captures.launchers(graph, node, label, contexts[known])
+                spans = _table(events, process, rows[known], started_in, started_ns[known])
+                seen = launches is process.launches
+                yield DeviceWork(process, spans, _launches(events, rows[known], started_ns[known], spans, seen))
     rows = np.flatnonzero(waiting)
     if len(rows):
         nowhere = np.full(len(rows), ROOT, dtype=np.int32)
-        yield main, _table(events, main, rows, nowhere, device["start_ns"][rows])
+        spans = _table(events, main, rows, nowhere, device["start_ns"][rows])
+        yield DeviceWork(main, spans, LAUNCHES.empty_table())
 
 
 def _table(
@@ -69,6 +83,18 @@ def _table(
         "bytes": pa.array(device["bytes"], mask=device["bytes"] < 0),
     }
     return span_table(columns, len(rows))
+
+
+def _launches(events: TraceEvents, rows: Int64s, launched_ns: Int64s, spans: pa.Table, seen: bool) -> pa.Table:
+    """The launches of work whose ``spans`` these are; none where the calls themselves were not ``seen``."""
+    is_work = seen & (events.places[events.device["label"][rows]] == Place.DEVICE)
+    graph = events.device["graph"][rows]
+    columns = {name: spans[name] for name in LAUNCHES.names if name in spans.schema.names}
+    columns["launched_ns"] = pa.array(launched_ns + events.base_ns)
+    # The driver gives 0 to what belongs to no graph.
+    columns["graph_id"] = pa.array(graph, mask=graph <= 0)
+    columns["graph_node_id"] = pa.array(events.device["graph_node"][rows], mask=graph <= 0)
+    return pa.table([columns[name] for name in LAUNCHES.names], schema=LAUNCHES).filter(pa.array(is_work))
 
 
 def _context_ids(

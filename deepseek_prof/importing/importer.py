@@ -12,7 +12,7 @@ import numpy as np
 
 from deepseek_prof.errors import TraceFileError, UsageError
 from deepseek_prof.importing.byte_source import ByteSource
-from deepseek_prof.importing.device_spans import device_tables
+from deepseek_prof.importing.device_spans import device_work
 from deepseek_prof.importing.event_array import EventArray
 from deepseek_prof.importing.event_table import Columns, EventTable, Int64s
 from deepseek_prof.importing.host_spans import HostSpans, TraceProcess
@@ -122,9 +122,11 @@ def import_traces(
                 writer.add_spans(rank, process.pid, spans)
                 progress(f"{path.name}: nesting, {writer.spans - written:,} spans written")
             device_count = 0
-            for process, spans in device_tables(events, host.processes, host.main):
-                device_count += spans.num_rows
-                writer.add_spans(rank, process.pid, spans)
+            for work in device_work(events, host.processes, host.main):
+                device_count += work.spans.num_rows
+                writer.add_spans(rank, work.process.pid, work.spans)
+                if work.launches.num_rows:
+                    writer.add_launches(rank, work.process.pid, work.launches)
             for process in host.processes:
                 own_steps = process.steps if process.own_steps else no_steps()
                 steps += len(own_steps)
@@ -204,7 +206,7 @@ def _complete(table: EventTable, metadata: dict[str, Any], path: Path) -> tuple[
     links = table.links.finish()
     launches = table.launches.finish()
     return TraceEvents(
-        host, links, launches, device, table.flows.finish(), table.labels, table.threads, base_ns
+        host, links, launches, device, table.flows.finish(), table.labels, table.threads, base_ns, table.signatures
     ), warnings
 
 

@@ -38,6 +38,7 @@ class RunWriter:
         self._pending: dict[tuple[int, int], list[pa.Table]] = {}
         self._parts: dict[tuple[int, int], int] = {}
         self._steps: dict[tuple[int, int], int] = {}
+        self._launches: dict[tuple[int, int], int] = {}
         self.spans = 0
         self.size_bytes = 0
 
@@ -63,6 +64,13 @@ class RunWriter:
         pending.append(table)
         if sum(each.num_rows for each in pending) >= _PART_ROWS:
             self._flush(rank, pid)
+
+    def add_launches(self, rank: int, pid: int, table: pa.Table) -> None:
+        """Writes launches of a process. Raises OSError."""
+        number = self._launches.get((rank, pid), 0)
+        self._launches[rank, pid] = number + 1
+        folder = self._work / "launches" / f"rank={rank}" / f"pid={pid}"
+        write_parquet(folder / f"part-{number:05d}.parquet", table)
 
     def close_process(self, rank: int, pid: int, contexts: pa.Table, steps: pa.Table) -> None:
         """Writes what is left of a process, with its contexts and steps. Raises OSError."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepseek_prof.errors import OutputError
+from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.allocations import AllocationConversion, keep_snapshot
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
+from deepseek_prof.recording.device_files import due_device_files
+from deepseek_prof.recording.device_spans import read_device_spans
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
 from deepseek_prof.recording.live_format import SegmentState
@@ -28,6 +30,7 @@ from deepseek_prof.recording.live_process import (
     steps_file_name,
 )
 from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
+from deepseek_prof.recording.program_metrics import MetricSink, ProgramMetrics
 from deepseek_prof.recording.run_events import RunEvents
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
@@ -40,6 +43,7 @@ LOCK_NAME = "converter.lock"
 PENDING_BYTES = 8 << 20
 """Closed segments of one process are converted once they amount to this."""
 _MAX_PART_ROWS = 1 << 21
+_DEVICE_FILES_AT_ONCE = 16
 _MIN_PART_ROWS = 1 << 14
 _ROW_BYTES = 24
 _STEPS_PERIOD_S = 2.0
@@ -47,13 +51,21 @@ _STEPS_SHARE = 0.01
 """Of our time that may go into writing the steps of a process that runs on."""
 
 
+Watch = Callable[[LiveProcess, int, int, bool], None]
+"""Called with a process, its rank, what leads from its clock to the Unix epoch (ns), and whether it lives."""
+
+
 class Converter:
     """Converts one run. Only one may work on a run at a time; a second raises OutputError.
 
-    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context.
+    ``max_size_bytes`` bounds the raw spans: past it the oldest become sums by context. ``watch`` sees each process
+    after each round, with the steps that it has finished; ``metrics`` takes the numbers that the program tells.
     """
 
-    def __init__(self, run_dir: Path, *, max_size_bytes: int) -> None:
+    def __init__(
+        self, run_dir: Path, *, max_size_bytes: int, watch: Watch | None = None, metrics: MetricSink | None = None
+    ) -> None:
+        self._watch = watch
         self._run_dir = run_dir
         self._live = run_dir / "live"
         self._max_size_bytes = max_size_bytes
@@ -73,6 +85,7 @@ class Converter:
         events = RecordingEvents(run_dir)
         self._record = RunRecord(run_dir, events)
         self._event_files = EventFiles(self._files)
+        self._metrics = ProgramMetrics(run_dir, metrics)
         content = self._record.read()
         self._run_events = RunEvents(events, content)
         self._allocations = AllocationConversion(run_dir, self._files, max_size_bytes, self._record.warn)
@@ -178,8 +191,10 @@ class Converter:
                     f"process {process.pid} was still running when the recording ended: its later spans are missing"
                 )
             else:
-                paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
+                due = due_device_files(process.directory, final=False)
+                paths = closed if due or sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
+        self._convert_device_files(process, due_device_files(process.directory, final=final or not alive))
         self._allocations.convert(
             process,
             self._record.clock_offset_ns(),
@@ -190,7 +205,11 @@ class Converter:
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
-        self._run_events.refresh(process, self._files.rank(process.pid), self._record.clock_offset_ns(), alive=alive)
+        rank_now, offset_ns = self._files.rank(process.pid), self._record.clock_offset_ns()
+        self._metrics.convert(process.directory, rank_now, final=final or not alive)
+        self._run_events.refresh(process, rank_now, offset_ns, alive=alive)
+        if self._watch is not None:
+            self._watch(process, rank_now, offset_ns, alive and not final)
         process.finished = not alive
 
     def _convert_events(self, process: LiveProcess, *, final: bool) -> None:
@@ -200,6 +219,36 @@ class Converter:
             in_epoch = boundaries.moved(self._record.clock_offset_ns())
             steps_of = lambda times: in_epoch.steps_of(times).to_pylist()  # noqa: E731  # a def would shadow its type
         self._event_files.convert(process.directory, process.pid, steps_of, final=final)
+
+    def _convert_device_files(self, process: LiveProcess, files: Sequence[Path]) -> None:
+        for first in range(0, len(files), _DEVICE_FILES_AT_ONCE):
+            self._write_device_part(process, files[first : first + _DEVICE_FILES_AT_ONCE])
+
+    def _write_device_part(self, process: LiveProcess, files: Sequence[Path]) -> None:
+        boundaries = self._boundaries_for(process)
+        parts = sorted((part for part in self._files.parts if part.pid == process.pid), key=lambda part: part.number)
+        contexts_before = len(process.contexts)
+        try:
+            found = read_device_spans(
+                files,
+                [self._files.path(part) for part in parts],
+                process.contexts,
+                boundaries,
+                self._record.clock_offset_ns(),
+                self._record.warn,
+            )
+        except RunDamagedError as error:
+            self._record.warn(f"work on devices of process {process.pid} is missing: {error}")
+            return
+        if len(process.contexts) > contexts_before:
+            self._write_contexts(process)
+        if found.spans.num_rows:
+            names = [f"{process.directory.name}/{path.name}" for path in files]
+            self._files.add(
+                process.pid, found.spans, names, steps_known=len(boundaries.start_ns) > 0, launches=found.launches
+            )
+        for path in files:
+            path.unlink(missing_ok=True)
 
     def _states(self, process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
         """The process's segments that hold something to convert."""

@@ -16,14 +16,19 @@ from deepseek_prof.trace.schema import SPANS
 
 @dataclass(frozen=True)
 class StepBoundaries:
-    """The finished steps of a process: step i is from ``start_ns[i]`` for ``dur_ns[i]``."""
+    """The finished steps of a process: step i is from ``start_ns[i]`` for ``dur_ns[i]``.
+
+    Where steps end with calls of root modules, ``call_ns[i]`` is the time inside of these; elsewhere it is
+    ``dur_ns[i]``.
+    """
 
     start_ns: Int64s
     dur_ns: Int64s
+    call_ns: Int64s
 
     def moved(self, offset_ns: int) -> StepBoundaries:
         """The same on another clock."""
-        return StepBoundaries(self.start_ns + offset_ns, self.dur_ns)
+        return StepBoundaries(self.start_ns + offset_ns, self.dur_ns, self.call_ns)
 
     def steps_of(self, start_ns: Int64s) -> pa.Array:
         """For spans that start at these times: how many steps had ended by then; null before the first step."""
@@ -40,7 +45,7 @@ class StepsReader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._closed: dict[Path, Segment] = {}
-        self.boundaries = StepBoundaries(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        self.boundaries = StepBoundaries(*(np.zeros(0, np.int64) for _ in range(3)))
         self.damage: dict[str, str] = {}
         """By file name, what could not be read."""
 
@@ -61,6 +66,7 @@ class StepsReader:
         self.boundaries = StepBoundaries(
             np.concatenate([segment.start_ns for segment in segments]),
             np.concatenate([segment.dur_ns for segment in segments]),
+            np.concatenate([segment.self_ns for segment in segments]),
         )
         return True
 

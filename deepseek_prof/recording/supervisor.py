@@ -17,6 +17,7 @@ from deepseek_prof.errors import DeepseekProfError, UsageError
 from deepseek_prof.interfaces import CounterCollector, ProcessSampler
 from deepseek_prof.narration import Narrator
 from deepseek_prof.recording.command import Command
+from deepseek_prof.recording.metric_hub import MetricHub
 from deepseek_prof.recording.run_directory import LIVE_NAME
 from deepseek_prof.recording.signals import relayed_signals, signal_name
 from deepseek_prof.trace.run_file import update_run_file
@@ -61,14 +62,17 @@ def run_command(
     collectors: Sequence[CounterCollector],
     narrator: Narrator,
     samplers: Sequence[ProcessSampler] = (),
+    hub: MetricHub | None = None,
 ) -> RunOutcome:
     """Run the command to its end, recorded into ``run_dir``. Trouble with the recording never stops the command.
+
+    All metrics pass through ``hub``.
 
     Raises:
         UsageError: the program cannot be started.
     """
     with relayed_signals() as relay:
-        recording = start_command(command, run_dir, settings, collectors, narrator, samplers=samplers)
+        recording = start_command(command, run_dir, settings, collectors, narrator, samplers=samplers, hub=hub)
         relay.started(recording.pid)
         returncode = recording.wait()
     return recording.complete(returncode)
@@ -82,6 +86,7 @@ def start_command(
     narrator: Narrator,
     spawn: Spawn | None = None,
     samplers: Sequence[ProcessSampler] = (),
+    hub: MetricHub | None = None,
 ) -> Recording:
     """Start the command, on our own terminal or as ``spawn`` does it, and begin to record.
 
@@ -92,7 +97,7 @@ def start_command(
         child = (spawn or _spawn)(command.argv, child_environment(run_dir, settings))
     except OSError as error:
         raise UsageError(f"cannot start {command.argv[0]}: {error.strerror}.") from error
-    recording = Recording(child, run_dir, settings, collectors, narrator, samplers)
+    recording = Recording(child, run_dir, settings, collectors, narrator, samplers, hub)
     recording.start()
     return recording
 
@@ -109,6 +114,7 @@ def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
         "steps": settings.steps,
         "overhead_budget": settings.overhead_budget,
         "recorder": settings.recorder,
+        "cuda": settings.cuda,
         "max_live_segments": MAX_LIVE_SEGMENTS,
         "stacks_rate": settings.stacks_rate_hz if settings.python_stacks else 0,
         "memory_snapshot": settings.memory_snapshot,
@@ -142,8 +148,10 @@ class Recording:
         collectors: Sequence[CounterCollector],
         narrator: Narrator,
         samplers: Sequence[ProcessSampler] = (),
+        hub: MetricHub | None = None,
     ) -> None:
         self._child = child
+        self._hub = hub or MetricHub()
         self._run_dir = run_dir
         self._settings = settings
         self._collectors = collectors
@@ -210,6 +218,8 @@ class Recording:
                 sampler.finish(self._run_dir / LIVE_NAME)
             if self._converter is not None:
                 self._converter.finish()
+            if self._counters is not None:
+                self._counters.close()  # what the ends of the processes told
             return read_run_file(self._run_dir)
         except (OSError, DeepseekProfError) as error:
             self._narrator.warn(f"the recording could not be completed: {error}")
@@ -225,14 +235,21 @@ class Recording:
 
     def _work(self) -> None:
         # Imported here, beside the program's own start: it does not wait for our libraries.
+        from deepseek_prof.recording.business_metrics import BusinessMetrics
         from deepseek_prof.recording.converter import Converter
         from deepseek_prof.recording.counters import CounterWriter
 
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PARENT_NICENESS)
         os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
         try:
-            self._converter = Converter(self._run_dir, max_size_bytes=self._settings.max_size_bytes)
-            self._counters = CounterWriter(self._run_dir, self.pid, self._collectors)
+            business = BusinessMetrics(self._hub)
+            self._converter = Converter(
+                self._run_dir,
+                max_size_bytes=self._settings.max_size_bytes,
+                watch=business.refresh,
+                metrics=self._hub.publish_sample,
+            )
+            self._counters = CounterWriter(self._run_dir, self.pid, self._collectors, self._hub)
             due_s = 0.0
             while not self._ended.wait(_SAMPLER_POLL_S if self._samplers else _POLL_S):
                 self._poll_samplers()

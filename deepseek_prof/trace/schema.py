@@ -51,6 +51,22 @@ SUMS = pa.schema(
 )
 """What is left of raw spans that the size limit removed: one row a thread and context."""
 
+LAUNCHES = pa.schema(
+    [
+        pa.field("step", pa.int32()),
+        pa.field("launched_ns", pa.int64(), nullable=False),
+        pa.field("start_ns", pa.int64(), nullable=False),
+        pa.field("dur_ns", pa.int64(), nullable=False),
+        pa.field("context_id", pa.int64(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("stream", pa.int32(), nullable=False),
+        pa.field("graph_id", pa.int64()),
+        pa.field("graph_node_id", pa.int64()),
+    ]
+)
+"""One row a kernel, copy or memset whose launching call was seen: ``launched_ns`` is when that call began, the rest is
+as in its span. ``graph_id``, ``graph_node_id``: of work in a CUDA graph, where the driver tells them."""
+
 COUNTERS = pa.schema(
     [
         pa.field("ts_ns", pa.int64(), nullable=False),

@@ -7,7 +7,7 @@ the run's own path nor a half-written file can change what is read. Folders with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,17 @@ _COLUMNS = {
         "step": "INTEGER",
         "context_id": "BIGINT",
     },
+    "launches": {
+        "step": "INTEGER",
+        "launched_ns": "BIGINT",
+        "start_ns": "BIGINT",
+        "dur_ns": "BIGINT",
+        "context_id": "BIGINT",
+        "device": "VARCHAR",
+        "stream": "INTEGER",
+        "graph_id": "BIGINT",
+        "graph_node_id": "BIGINT",
+    },
     "allocations": {
         "tid": "BIGINT",
         "ts_ns": "BIGINT",
@@ -81,6 +92,9 @@ CREATE VIEW contexts AS SELECT context_id, any_value(parent_id) AS parent_id, an
     any_value(kind) AS kind, any_value(name) AS name, any_value(type) AS type, any_value(layer) AS layer,
     any_value(phase) AS phase FROM process_contexts GROUP BY context_id;
 CREATE VIEW counters AS SELECT rank, ts_ns, device, name, value, unit FROM raw_counters;
+CREATE VIEW launches AS SELECT l.rank, l.pid, l.step, c.phase, c.kind, c.name, c.type, c.layer, l.launched_ns,
+    l.start_ns, l.dur_ns, l.context_id, l.device, l.stream, l.graph_id, l.graph_node_id
+    FROM raw_launches l JOIN process_contexts c USING (rank, pid, context_id);
 CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.layer,
     CASE WHEN c.kind NOT IN ('step', 'phase', 'layer', 'python') THEN c.name END AS name, c.phase,
     CASE WHEN c.kind NOT IN ('step', 'phase', 'layer', 'python') THEN c.type END AS type, s.context_id
@@ -91,7 +105,7 @@ CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.
 def create_views(
     connection: duckdb.DuckDBPyConnection, run_dir: Path, pinned: Mapping[Path, int] | None = None
 ) -> None:
-    """Create ``spans, contexts, counters, samples, sums, allocations, logs`` for the run in ``run_dir``.
+    """Create ``spans, contexts, launches, counters, samples, sums, allocations, logs`` for the run in ``run_dir``.
 
     ``raw_spans`` and ``raw_sums`` are the same without the join to the contexts (the fast way to sum), and
     ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``. With ``pinned``, the Parquet files are these and are
@@ -109,6 +123,7 @@ def create_views(
             f"Move {run_dir / 'spans' / folder} away to read the rest of the run, or record it again."
         )
     _create(connection, run_dir, "sums", "raw_sums", "TABLE", pinned)
+    _create(connection, run_dir, "launches", "raw_launches", "VIEW", pinned)
     _create(connection, run_dir, "counters", "raw_counters", "VIEW", pinned)
     _create(connection, run_dir, "samples", "raw_samples", "VIEW", pinned)
     _create(connection, run_dir, "allocations", "raw_allocations", "VIEW", pinned)
@@ -136,11 +151,8 @@ def _create(
         elif run_dir / folder not in path.parents:
             continue
         groups.setdefault(_partition(path, run_dir), []).append(path)
-    names = ", ".join(f'"{column}"' for column in columns)
-    parts = [
-        f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths, pinned)}"
-        for (rank, pid), paths in groups.items()
-    ]
+    names = _column_names(folder)
+    parts = [select_files(run_dir, folder, paths, pinned) for paths in groups.values()]
     typed = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
     parts = parts or [f"SELECT NULL::INTEGER AS rank, NULL::BIGINT AS pid, {typed} WHERE FALSE"]
     try:
@@ -153,7 +165,18 @@ def _create(
     return set(groups)
 
 
-def _read_parquet(paths: list[Path], pinned: Mapping[Path, int] | None = None) -> str:
+def select_files(run_dir: Path, folder: str, paths: Sequence[Path], pinned: Mapping[Path, int] | None = None) -> str:
+    """SQL: the rows of Parquet files in ``folder`` of a run, all of one process, with its rank and pid."""
+    rank, pid = _partition(paths[0], run_dir)
+    names = _column_names(folder)
+    return f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths, pinned)}"
+
+
+def _column_names(folder: str) -> str:
+    return ", ".join(f'"{column}"' for column in _COLUMNS[folder])
+
+
+def _read_parquet(paths: Sequence[Path], pinned: Mapping[Path, int] | None = None) -> str:
     named = (quoted_path(path) if pinned is None else f"'/proc/self/fd/{pinned[path]}'" for path in paths)
     return f"read_parquet([{', '.join(named)}], hive_partitioning=false)"
 

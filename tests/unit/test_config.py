@@ -92,3 +92,12 @@ def test_a_pyproject_that_does_not_speak_of_us_may_be_broken(tmp_path: Path) -> 
 def test_a_wrong_option_is_named() -> None:
     with pytest.raises(UsageError, match="--steps"):
         load_settings({"steps": "5"}, directory=Path("/"))
+
+
+def test_alerts_come_from_the_file_unless_some_are_given(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.deepseek-prof]\nalert = ["loss is nan", "rss > 1GiB"]\n')
+    assert load_settings({}, directory=tmp_path).alerts == ("loss is nan", "rss > 1GiB")
+    assert load_settings({}, directory=tmp_path, alerts=["cpu > 1"]).alerts == ("cpu > 1",)
+    (tmp_path / "pyproject.toml").write_text('[tool.deepseek-prof]\nalert = "loss is nan"\n')
+    with pytest.raises(UsageError, match="alert must be a list of text"):
+        load_settings({}, directory=tmp_path)

@@ -15,6 +15,7 @@ from deepseek_prof.analysis.findings.eager_graph import eager_graph
 from deepseek_prof.analysis.findings.evidence import Evidence, gather
 from deepseek_prof.analysis.findings.gradient_zeroing import gradient_zeroing
 from deepseek_prof.analysis.findings.model import Finding, Severity
+from deepseek_prof.analysis.findings.not_finite_loss import not_finite_loss
 from deepseek_prof.analysis.findings.optimizer_on_cpu import optimizer_on_cpu
 from deepseek_prof.analysis.findings.outside_operators import outside_operators
 from deepseek_prof.analysis.findings.slow_steps import slow_steps
@@ -32,6 +33,7 @@ __all__ = ["RULES", "Evidence", "Finding", "Rule", "Severity", "find", "gather"]
 Rule = Callable[[Evidence], Finding | None]
 
 RULES: dict[str, Rule] = {
+    "not-finite-loss": not_finite_loss,
     "data-stall": data_stall,
     "small-operators": small_operators,
     "optimizer-on-cpu": optimizer_on_cpu,

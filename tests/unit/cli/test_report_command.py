@@ -92,7 +92,7 @@ def test_the_commands_to_try_next_name_a_run_that_is_not_the_latest(cli: Cli, he
 
 def test_json_is_valid_and_its_keys_stable(cli: Cli, train: Path) -> None:
     content = json.loads(cli("report", "--format", "json").stdout)
-    assert list(content) == ["run", "verdict", "summary", "findings"]
+    assert list(content) == ["run", "verdict", "summary", "metrics", "quality", "findings"]
     assert list(content["verdict"]) == ["bound", "headline", "why", "next"]
     keys = (
         "span_count ranks filtered window wall_ns self_ns op_count op_self_ns steps phases types ops layers data_wait"

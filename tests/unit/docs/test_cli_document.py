@@ -50,6 +50,6 @@ def test_choices_of_an_option_are_documented(command: str) -> None:
 
 
 def test_settings_of_pyproject_are_the_options_of_run() -> None:
-    from deepseek_prof.config import _FLAG_KEYS, _TEXT_KEYS
+    from deepseek_prof.config import _FLAG_KEYS, _LIST_KEYS, _TEXT_KEYS
 
-    assert {f"--{key}" for key in (*_TEXT_KEYS, *_FLAG_KEYS)} | {"-q", "--live"} == options_of("run")
+    assert {f"--{key}" for key in (*_TEXT_KEYS, *_FLAG_KEYS, *_LIST_KEYS)} | {"-q", "--live"} == options_of("run")
