@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_prof.analysis.memory import MemoryProfile, memory_profile
+from deepseek_prof.analysis.memory import MemoryProfile, held_memory, memory_profile
 from deepseek_prof.query import Table, compile_query
 from tests.support.recording import open_run, record, run_cli, warnings_in, write_program
 
@@ -84,7 +84,9 @@ def test_the_peak_is_the_sum_of_what_is_alive_then(training: Path) -> None:
             "SELECT sum(size_bytes)::BIGINT FROM allocations WHERE start_ns <= ? AND (end_ns IS NULL OR end_ns > ?)",
             (profile.peak_ns, profile.peak_ns),
         )
-    assert alive == profile.peak_bytes
+        (held,) = held_memory(run)
+    assert alive == profile.peak_bytes == max(held.values)
+    assert held.last == profile.kept_bytes
 
 
 def test_views_and_operators_in_place_allocate_nothing(tmp_path: Path) -> None:

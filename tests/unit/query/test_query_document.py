@@ -140,8 +140,15 @@ def test_every_field_has_a_row_with_its_type_and_choices() -> None:
 def test_sentence_names_the_fields_that_each_view_lacks(table: Table) -> None:
     sentence = DOCUMENT[DOCUMENT.index("Spans have neither") :].split(". Where", 1)[0]
     of_spans, rest = sentence.split("log records no")
-    of_logs, of_samples = rest.split("(`top --by python`)")
-    lacks = {Table.SPANS: of_spans, Table.LOGS: of_logs, Table.SAMPLES: of_samples}
+    of_logs, rest = rest.split("(`top --by python`)")
+    of_samples, of_allocations = rest.split("allocations (`memory`) have no")
+    of_allocations = of_allocations.split(", and their", 1)[0]
+    lacks = {
+        Table.SPANS: of_spans,
+        Table.LOGS: of_logs,
+        Table.SAMPLES: of_samples,
+        Table.ALLOCATIONS: of_allocations,
+    }
     lacking = {field.name for field in FIELDS.values() if field.column(table) is None}
     assert set(re.findall(r"`(\w+)`", lacks[table])) == lacking
 
