@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ from deepseek_prof.errors import RecorderError
 from deepseek_prof.model import Phase
 
 if TYPE_CHECKING:
+    from deepseek_prof.collectors.cuda import CudaSource
     from deepseek_prof.collectors.event_sources import EventSources
 
 
@@ -32,6 +33,10 @@ class ChildSettings:
     max_live_segments: int = 1024
     stacks_rate: int = 0
     """Samples of Python stacks a second; 0 for none."""
+    cuda: str = "auto"
+    """What to record of CUDA devices: auto, kernels, events or off."""
+    memory_snapshot: bool = False
+    """Whether to keep the history of PyTorch's CUDA allocator and dump it at the end."""
     parent_pid: int = 0
 
     @classmethod
@@ -69,6 +74,7 @@ class Attachment:
         self.directory = self._directory()
         self.recorder: ChildRecorder | None = None
         self.events: EventSources | None = None
+        self.cuda: CudaSource | None = None
         self._pid = os.getpid()
 
     def _directory(self) -> Path:
@@ -102,8 +108,12 @@ class Attachment:
         if reasons:
             self.warn("; ".join(reasons) + f"; recording with {self.recorder.name} instead")
         self._start_events()
+        if self.settings.cuda != "off":
+            self._start_cuda()
         if self.settings.stacks_rate:
             self._start_stacks()
+        if self.settings.memory_snapshot:
+            self._start_memory_history()
         atexit.register(self.stop)
 
     def _start_events(self) -> None:
@@ -116,6 +126,24 @@ class Attachment:
         except Exception as error:  # noqa: BLE001  # private parts of torch and of libraries may be other ones here
             self.warn(f"events are recorded in part: {type(error).__name__}: {error}")
 
+    def _start_cuda(self) -> None:
+        """Record CUDA work too; what does not work there costs no more than that."""
+        from deepseek_prof.collectors.operators import NativeRecorder
+
+        asked = self.settings.cuda != "auto"
+        if not isinstance(self.recorder, NativeRecorder):
+            if asked:
+                self.warn(f"--cuda {self.settings.cuda} needs the native recorder: no CUDA work is recorded")
+            return
+        if not asked and not self.description["cuda"]:
+            return  # without importing anything
+        try:
+            from deepseek_prof.collectors.cuda import watch_cuda
+
+            self.cuda = watch_cuda(self, self.recorder)
+        except Exception as error:  # noqa: BLE001  # private parts of torch may be other ones here
+            self.warn(f"no CUDA work is recorded: {error}")
+
     def _start_stacks(self) -> None:
         from deepseek_prof.collectors.stack_sampler import start_stacks
 
@@ -123,6 +151,24 @@ class Attachment:
             start_stacks(self, self.settings.stacks_rate)
         except (OSError, RuntimeError, AttributeError) as error:  # no thread to be had, or another C library
             self.warn(f"no Python stacks are recorded: {error}")
+
+    def _start_memory_history(self) -> None:
+        from deepseek_prof.collectors.memory_snapshot import start_history
+
+        try:
+            start_history()
+        except (RecorderError, RuntimeError, AttributeError) as error:  # a private interface of torch
+            self.settings = replace(self.settings, memory_snapshot=False)
+            self.warn(f"no memory snapshot: {error}")
+
+    def _dump_memory_snapshot(self) -> None:
+        from deepseek_prof.collectors.memory_snapshot import dump_snapshot
+
+        try:
+            if not dump_snapshot(self.directory):
+                self.warn(f"no memory snapshot: process {self._pid} did not use CUDA")
+        except (OSError, RuntimeError, AttributeError) as error:
+            self.warn(f"no memory snapshot: {error}")
 
     def is_of_this_process(self) -> bool:
         """False in a forked child of a recorder that follows no forks."""
@@ -174,12 +220,15 @@ class Attachment:
             from deepseek_prof.collectors.stack_sampler import stop_stacks
 
             stop_stacks()
+        if self.settings.memory_snapshot:
+            self._dump_memory_snapshot()
+        on_devices = self.cuda.stop() if self.cuda is not None else {}
         if self.events is not None:
             self.events.remove()
-        gained = self.recorder.stop()
+        gained = {**self.recorder.stop(), **on_devices}
         if self.events is not None and self.events.log.lost:
             gained["lost_events"] = self.events.log.lost
-        self.recorder = self.events = None
+        self.recorder = self.events = self.cuda = None
         atexit.unregister(self.stop)
         self.update(ended_ns=time.monotonic_ns(), **gained)
 
@@ -218,7 +267,7 @@ def describe_process(settings: ChildSettings) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "intra_op_threads": int(torch.get_num_threads()),
         "inter_op_threads": int(torch.get_num_interop_threads()),
-        "cuda": bool(torch.version.cuda),
+        "cuda": bool(torch.version.cuda or torch.version.hip),
         "warnings": [],
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepseek_prof.collectors import tracebacks
 from deepseek_prof.collectors.captured_logs import capture_logging, capture_structlog, capture_warnings
+from deepseek_prof.collectors.compiled_kernels import CompiledKernels
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.events import EventLog
 from deepseek_prof.collectors.import_hooks import ImportWatcher
@@ -31,6 +32,7 @@ class EventSources:
         self._memory = MemoryWatch(self.log.emit)
         self._compile = CompileWatch(self.log.emit)
         self._metrics = ProgramMetrics(attachment, self.log.emit, self._imports)
+        self._kernels = CompiledKernels(self.log.emit)
 
     def install(self) -> None:
         """Begin to note events."""
@@ -39,6 +41,7 @@ class EventSources:
         self._imports.after_import("structlog", self._structlog_imported)
         self._imports.after_import("torch._dynamo", self._compile.install)
         self._metrics.install()
+        self._imports.after_import("torch._inductor.debug", self._kernels.install)
         tracebacks.watch_errors(self._memory.raised)
         user_log.send_to(emit)
         self._watch_loaders(StallWatch(emit))
@@ -47,6 +50,7 @@ class EventSources:
         """Note no more."""
         self._memory.raised(getattr(sys, "last_exc", None) or getattr(sys, "last_value", None))
         self._compile.remove()
+        self._kernels.remove()
         self._imports.remove()
         self._metrics.remove()
         tracebacks.watch_errors(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,6 +17,7 @@ from deepseek_prof.collectors.layers import LayerNames, install_layers, remove_l
 from deepseek_prof.collectors.native import build
 from deepseek_prof.collectors.root_inputs import RootInputs
 from deepseek_prof.collectors.steps import install_steps, remove_steps
+from deepseek_prof.collectors.tensor_roles import TensorRoles
 from deepseek_prof.errors import RecorderError
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class NativeRecorder:
     def __init__(self) -> None:
         self._library: ModuleType | None = None
         self._overhead: dict[str, Any] = {}
+        self._roles: TensorRoles | None = None
 
     def start(self, live: Path, description: dict[str, Any], settings: ChildSettings) -> None:
         """Begin to record into the folder ``live``."""
@@ -68,6 +71,7 @@ class NativeRecorder:
         native = load_library()
         names = LayerNames(native.forget_module)
         self.inputs = RootInputs()
+        roles = TensorRoles(native.note_tensor, names.resolve) if settings.record == "full" else None
         first, last = settings.steps or (-1, -1)
         operator_ns = native.calibrate(IN_SITU_FACTOR) if settings.record != "layers" else 0.0
         layer_ns = _layer_cost_ns(native)
@@ -83,24 +87,46 @@ class NativeRecorder:
             json.dumps(description),
             settings.record != "layers",
             settings.record == "full",
+            settings.record == "full",
             first,
             last,
             budget,
             operator_ns,
             layer_ns,
             settings.max_live_segments,
-            names.resolve,
+            roles.resolve if roles is not None else names.resolve,
             self.inputs.note,
         )
         self._library = native
         install_layers(native.push_layer, native.pop_layer, names)
         install_steps(native)
+        if roles is not None:
+            roles.install()
+        self._roles = roles
         _follow_forks()
 
     def position(self) -> tuple[int, int, str]:
         """Where the calling thread is: the running step or -1, a Phase's code, the innermost layer or ''."""
         place: tuple[int, int, str] = load_library().current_position()
         return place
+
+    def watch_roots(self, callback: Callable[[], None] | None, /) -> None:
+        """Call ``callback`` before each call of a root module, on its thread."""
+        load_library().watch_roots(callback)
+
+    def watch_layers(self, callback: Callable[[bool], None] | None, /) -> None:
+        """Call ``callback`` with True in each layer that has begun, with False in each that is about to end."""
+        load_library().watch_layers(callback)
+
+    def clock_ns(self) -> int:
+        """The time as this thread's records have it: nanoseconds, CLOCK_MONOTONIC."""
+        ns: int = load_library().clock_ns()
+        return ns
+
+    def thread_ids(self) -> list[tuple[int, int]]:
+        """The thread id and ``pthread_self()`` of each thread that has recorded."""
+        ids: list[tuple[int, int]] = load_library().thread_ids()
+        return ids
 
     def stop(self) -> dict[str, Any]:
         """End the recording and hand over the counts."""
@@ -109,6 +135,8 @@ class NativeRecorder:
             return {}
         remove_layers()
         remove_steps()
+        if self._roles is not None:
+            self._roles.remove()
         native.stop()
         counts = native.statistics()
         self._library = None
@@ -122,6 +150,7 @@ class NativeRecorder:
             "steps": counts["steps"],
             "full_steps": counts["full_steps"],
             "dropped_spans": counts["dropped"],
+            "dropped_allocations": counts["dropped_allocations"],
             "intra_op_threads": int(torch.get_num_threads()),
         }
 

@@ -15,6 +15,7 @@ from deepseek_prof.errors import UsageError
 TABLE_NAME = "deepseek-prof"
 RECORD_LEVELS = ("layers", "ops", "full")
 RECORDERS = ("auto", "native", "kineto")
+CUDA_MODES = ("auto", "kernels", "events", "off")
 DEFAULT_MAX_SIZE_BYTES = 2 << 30
 DEFAULT_STACKS_RATE_HZ = 100
 DEFAULT_METRICS_HOST = "127.0.0.1"
@@ -39,8 +40,10 @@ class RunSettings:
     """Fraction of the program's time that recording may take; None for no limit."""
     max_size_bytes: int = DEFAULT_MAX_SIZE_BYTES
     recorder: str = "auto"
+    cuda: str = "auto"
     python_stacks: bool = False
     stacks_rate_hz: int = DEFAULT_STACKS_RATE_HZ
+    memory_snapshot: bool = False
     native_stacks: bool = False
     """Frames of C and C++ too, at the price of stopping the process for each sample."""
     quiet: bool = False
@@ -125,6 +128,7 @@ _TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "overhead-budget": ("overhead_budget", parse_percent),
     "max-size": ("max_size_bytes", parse_size),
     "recorder": ("recorder", _choice(RECORDERS)),
+    "cuda": ("cuda", _choice(CUDA_MODES)),
     "stacks-rate": ("stacks_rate_hz", parse_rate),
     "metrics-port": ("metrics_port", _whole_number("a port", 0, 65535)),
     "metrics-host": ("metrics_host", str),
@@ -133,7 +137,12 @@ _TEXT_KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 """Keys of ``[tool.deepseek-prof]``, which are the options of ``run``, with their field and parser."""
 
-_FLAG_KEYS = {"quiet": "quiet", "python-stacks": "python_stacks", "native-stacks": "native_stacks"}
+_FLAG_KEYS = {
+    "quiet": "quiet",
+    "python-stacks": "python_stacks",
+    "native-stacks": "native_stacks",
+    "memory-snapshot": "memory_snapshot",
+}
 """Keys that are true or false, with their field."""
 
 _LIST_KEYS = {"alert": "alerts"}

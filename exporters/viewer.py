@@ -10,8 +10,11 @@ from __future__ import annotations
 import mimetypes
 import re
 import secrets
+import socket
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,7 +57,8 @@ def has_app(app: Path = APP) -> bool:
 
 
 class ViewerServer(ThreadingHTTPServer):
-    """Listens from its creation on; :meth:`serve` answers. Use as a context manager, which closes the socket."""
+    """Listens from its creation on; :meth:`serve` answers. Use as a context manager, which ends that and closes the
+    socket."""
 
     daemon_threads = True
 
@@ -64,6 +68,8 @@ class ViewerServer(ThreadingHTTPServer):
         Raises:
             UsageError: the port cannot be had.
         """
+        self._serving = threading.Lock()
+        self._closing = False
         try:
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
@@ -82,10 +88,19 @@ class ViewerServer(ThreadingHTTPServer):
 
     def serve(self, idle_s: float) -> None:
         """Answer requests until none has been answered for ``idle_s`` seconds."""
-        self.asked_s = time.monotonic()
-        while (left_s := self.asked_s + idle_s - time.monotonic()) > 0:
-            self.timeout = left_s
-            self.handle_request()
+        with self._serving:
+            self.asked_s = time.monotonic()
+            while not self._closing and (left_s := self.asked_s + idle_s - time.monotonic()) > 0:
+                self.timeout = left_s
+                self.handle_request()
+
+    def server_close(self) -> None:
+        """Close the socket, once the thread that serves has let go of it."""
+        self._closing = True
+        with suppress(OSError):  # it never listened
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes who waits for a request
+        with self._serving:
+            super().server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A browser that goes away in the middle of an answer is no error."""

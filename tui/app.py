@@ -84,7 +84,7 @@ class ProfilerApp(RunApp):
         """The head at once; panes once the run is open."""
         yield Head(self.path)
         yield FilterBar(self._check, self.history)
-        yield TabBar({pane.name_of: pane.title for pane in PANES})
+        yield TabBar({pane.name_of: (pane.title, pane.short_title or pane.title) for pane in PANES})
         with Horizontal(id="body"):
             yield SideBar()
             yield ContentSwitcher(id="panes")

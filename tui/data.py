@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deepseek_prof.analysis.aggregate import keep_totals
+from deepseek_prof.analysis.totals import first_start_ns, keep_totals
 from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.query import Table, compile_tree, parse
 from deepseek_prof.trace.run import Condition, Run
@@ -166,12 +166,14 @@ class RunSession:
         from deepseek_prof.recording.recover import is_recording
 
         began_s = time.monotonic()
-        stamp = _stamp_of(self.path)  # before reading: what changes meanwhile is read again
         self._recording = is_recording(self.path) or (self.program is not None and not self.program.completed)
+        # Before reading: what changes meanwhile is read again, as is all that is still recorded.
+        stamp = None if self._recording else _stamp_of(self.path)
         run = self._open_live() if self._recording else Run.open(self.path)
         try:
-            keep_totals(run)
-            first = run.rows("SELECT min(start_ns) FROM raw_spans")[0][0]
+            if not run.has_totals:
+                keep_totals(run)
+            first = first_start_ns(run)
         except BaseException:
             run.close()
             raise

@@ -19,6 +19,7 @@ from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.pane import Pane
 from deepseek_prof.tui.screens.export import ExportScreen, Wanted
 from deepseek_prof.tui.screens.message import MessageScreen
+from deepseek_prof.tui.worker import run_latest
 
 PROGRAM = "deepseek-prof"
 _SAID_LIMIT = 4_000
@@ -68,7 +69,7 @@ class OutwardApp(App[int]):
     def action_flame(self) -> None:
         """Open what is selected as a flame graph in the browser; the server ends with the app."""
         self.notify("Making the flame graph …", markup=False)
-        self.run_worker(self._flame(), exclusive=True, group="flame")
+        run_latest(self, "flame", self._flame)
 
     async def _flame(self) -> None:
         line = command_line(("flame",), self.path, self.selection.query)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -9,12 +13,17 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from deepseek_prof.errors import DeepseekProfError
+from deepseek_prof.tui.worker import run_latest
 
 if TYPE_CHECKING:
     from deepseek_prof.trace.run import Run
     from deepseek_prof.tui.data import RunSession, Selection
 
 T = TypeVar("T")
+Answer = TypeVar("Answer")
+
+REST_PER_COST = 10.0
+"""While a run is recorded, what reads every span is read again when so many times its cost have passed."""
 
 
 class Pane(Vertical, Generic[T]):
@@ -27,6 +36,8 @@ class Pane(Vertical, Generic[T]):
     """Id of the widget, and what :meth:`ProfilerApp.open_pane` takes: ``operators``."""
     title: ClassVar[str]
     """In the row of tabs: ``Operators``."""
+    short_title: ClassVar[str] = ""
+    """The same where there is little room: ``Ops``; empty: ``title`` is short enough."""
 
     @dataclass
     class Drawn(Message):
@@ -68,6 +79,7 @@ class Pane(Vertical, Generic[T]):
         """What was last asked to be shown."""
         self.drawn: Selection | None = None
         """What is on the screen; None before the first drawing."""
+        self._later_due_s = 0.0
 
     def read(self, run: Run, selection: Selection) -> T:
         """The figures; called in a thread. Calls functions of ``analysis`` and ``query``, and touches no widget."""
@@ -88,8 +100,26 @@ class Pane(Vertical, Generic[T]):
 
     def show(self, selection: Selection) -> None:
         """Read and draw ``selection``; what was being read for another one is dropped."""
+        if self.selection is None or selection.query != self.selection.query or not self.session.in_progress:
+            self.drop_later()
         self.selection = selection
-        self.run_worker(self._load(selection), exclusive=True, group="read", exit_on_error=True)
+        run_latest(self, "read", self._load, selection)
+
+    def read_later(
+        self, question: Callable[[Run], Answer], show: Callable[[Answer], None], wait_s: float = 0.0
+    ) -> None:
+        """For :meth:`draw`: answer what reads every span in ``wait_s``, behind what the user waits for.
+
+        While the run is recorded the answer stands for some drawings: the machine is the program's.
+        """
+        if time.monotonic() >= self._later_due_s:
+            self._later_due_s = math.inf
+            run_latest(self, "later", self._load_later, question, show, wait_s)
+
+    def drop_later(self) -> None:
+        """What was read later is not what is shown any more."""
+        self.workers.cancel_group(self, "later")
+        self._later_due_s = 0.0
 
     def refresh_data(self) -> None:
         """The run has new data, or is another: read and draw what is shown again."""
@@ -115,3 +145,18 @@ class Pane(Vertical, Generic[T]):
         self.draw(found, selection)
         self.drawn = selection
         self.post_message(self.Drawn(self, selection))
+
+    async def _load_later(
+        self, question: Callable[[Run], Answer], show: Callable[[Answer], None], wait_s: float
+    ) -> None:
+        await asyncio.sleep(wait_s)
+        began_s = time.monotonic()
+        try:
+            found = await self.session.ask(question, later=True)
+        except DeepseekProfError as error:
+            self._later_due_s = 0.0
+            self.post_message(self.Failed(error))
+            return
+        now_s = time.monotonic()
+        self._later_due_s = now_s + REST_PER_COST * (now_s - began_s)
+        show(found)

@@ -14,14 +14,17 @@ from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.head import Head, Problem
 from deepseek_prof.tui.live import LeaveScreen, Leaving, LiveWatch
 from deepseek_prof.tui.outward import OutwardApp
+from deepseek_prof.tui.worker import run_latest
 
 if TYPE_CHECKING:
     from deepseek_prof.recording.live_program import LiveProgram
 
-REFRESH_S = 0.1
-"""How often is asked whether a run in progress is to be read anew: the coarser, the older what is shown."""
+LOOK_S = 0.05
+"""How often is asked whether a run in progress is to be read anew."""
+REST_S = 0.3
+"""So long nothing is read: with twice what reading and drawing take, it is the age of what is shown, at most."""
 REST_PER_COST = 0.5
-"""At least so many times what reading it anew has taken, nothing is read."""
+"""At least so many times what reading it anew has taken, too: the machine is the program's."""
 
 
 class RunApp(OutwardApp):
@@ -52,7 +55,7 @@ class RunApp(OutwardApp):
 
     def on_mount(self) -> None:
         """Open the run beside the first drawing."""
-        self.run_worker(self._open(), exclusive=True, group="open")
+        run_latest(self, "open", self._open)
         if self.program is not None:
             self.mount(LiveWatch(self.program))
 
@@ -64,7 +67,7 @@ class RunApp(OutwardApp):
             self.show_problem(error)
             return
         self.run_opened()
-        self.set_interval(REFRESH_S, self._follow)
+        self.set_interval(LOOK_S, self._follow)
 
     async def _follow(self) -> None:
         if not self.is_running:
@@ -74,8 +77,7 @@ class RunApp(OutwardApp):
         pane = self.pane
         if pane is not None and pane.drawn is not pane.selection:
             return  # a slow question would never be answered
-        # What is large is read less often: the machine is the program's.
-        if time.monotonic() - self._reopened_s >= REST_PER_COST * self.session.refresh_cost_s:
+        if time.monotonic() - self._reopened_s >= max(REST_S, REST_PER_COST * self.session.refresh_cost_s):
             await self._reopen()
 
     async def _reopen(self) -> None:
@@ -100,7 +102,7 @@ class RunApp(OutwardApp):
         failed = problem.error is not None
         problem.clear()
         if self.session is None:
-            self.run_worker(self._open(), exclusive=True, group="open")
+            run_latest(self, "open", self._open)
             return
         await self._reopen()
         if failed and problem.error is None:

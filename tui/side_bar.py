@@ -17,6 +17,7 @@ from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.facet_panel import FacetPanel
 from deepseek_prof.tui.layer_browser import LayerBrowser
 from deepseek_prof.tui.query_edit import toggled, with_globs
+from deepseek_prof.tui.worker import run_latest
 
 WIDE = 120
 """Columns of a window that has room for both."""
@@ -80,7 +81,7 @@ class SideBar(Vertical):
         if selection is self._selection:
             return
         self._selection = selection
-        self.run_worker(self._load(session, selection), exclusive=True)
+        run_latest(self, "read", self._load, session, selection)
 
     async def _load(self, session: RunSession, selection: Selection) -> None:
         def read(run: Run) -> tuple[Facets, tuple[LayerNode, ...]]:

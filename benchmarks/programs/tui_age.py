@@ -45,15 +45,15 @@ async def follow(path: Path, seconds: float) -> list[tuple[float, float]]:
 
         @on(Pane.Drawn)
         async def _told(self, event: Pane.Drawn) -> None:
-            if event.selection is self.selection and self.session is not None:
+            if event.pane.name_of == PANE and event.selection is self.selection and self.session is not None:
                 drawn_s = time.time()
                 (newest_ns,) = self.session.run.rows("SELECT max(start_ns + dur_ns) FROM raw_spans")[0]
                 draws.append((drawn_s, int(newest_ns or 0) / 1e9))
 
     app: Any = Timed(path)
     async with app.run_test(size=SIZE) as pilot:
-        app.open_pane(PANE)
-        await pilot.pause()
+        while app.open_pane(PANE) is None:  # the run is not open yet
+            await pilot.pause(SAMPLE_S)
         await asyncio.sleep(SETTLE_S)
         draws.clear()
         await asyncio.sleep(seconds)

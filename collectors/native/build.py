@@ -22,7 +22,7 @@ from deepseek_prof.errors import RecorderError, UnsupportedTorchError
 
 MODULE_NAME = "_deepseek_prof_recorder"
 OLDEST_TORCH = (2, 6)
-_SOURCES = ("context_tree.cpp", "layers.cpp", "module.cpp", "operators.cpp", "recorder.cpp")
+_SOURCES = ("context_tree.cpp", "layers.cpp", "memory.cpp", "module.cpp", "operators.cpp", "recorder.cpp")
 _HERE = Path(__file__).resolve().parent
 
 # Run in the interpreter to be profiled: finds torch without importing it (0.05 s instead of 1–2 s).

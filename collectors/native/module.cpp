@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "memory.h"
 #include "recorder.h"
 
 namespace {
@@ -12,6 +13,36 @@ namespace {
 using deepseek_prof::LayerName;
 
 PyObject* layer_resolver = nullptr;  // resolve(enclosing module's address, its name, module) -> (how, text, parameter addresses)
+PyObject* root_watch = nullptr;      // root_watch() before a root module's call
+PyObject* layer_watch = nullptr;     // layer_watch(True) inside a layer that has begun, (False) in one about to end
+
+void tell(PyObject* watch, PyObject* argument) {
+  PyObject* answer = PyObject_CallFunctionObjArgs(watch, argument, nullptr);
+  if (answer == nullptr) PyErr_WriteUnraisable(watch);
+  Py_XDECREF(answer);
+}
+
+PyObject* set_watch(PyObject*& watch, PyObject* callback) {
+  Py_XSETREF(watch, callback == Py_None ? nullptr : Py_NewRef(callback));
+  Py_RETURN_NONE;
+}
+
+PyObject* watch_roots(PyObject*, PyObject* callback) { return set_watch(root_watch, callback); }
+
+PyObject* watch_layers(PyObject*, PyObject* callback) { return set_watch(layer_watch, callback); }
+
+PyObject* clock_ns(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(deepseek_prof::record_clock_ns()); }
+
+PyObject* thread_ids(PyObject*, PyObject*) {
+  const auto ids = deepseek_prof::thread_ids();
+  PyObject* found = PyList_New(0);
+  for (const auto& [tid, handle] : ids) {
+    PyObject* pair = found == nullptr ? nullptr : Py_BuildValue("KK", tid, handle);
+    if (pair == nullptr || PyList_Append(found, pair) != 0) Py_CLEAR(found);
+    Py_XDECREF(pair);
+  }
+  return found;
+}
 
 PyObject* inputs_note = nullptr;  // note(module, calls) -> whether this is the root whose inputs are counted
 const void* counted_root = nullptr;
@@ -21,13 +52,13 @@ constexpr uint64_t kNotePeriodNs = 2'000'000;  // a note takes some 3 us
 
 PyObject* start(PyObject*, PyObject* args) {
   const char *directory, *process_json;
-  int operators, signatures;
+  int operators, signatures, allocations;
   long long first_step, last_step;
   double budget, operator_cost_ns, layer_cost_ns;
   unsigned int max_live;
   PyObject *resolver, *note;
-  if (!PyArg_ParseTuple(args, "ssppLLdddIOO", &directory, &process_json, &operators, &signatures, &first_step, &last_step,
-                        &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver, &note)) {
+  if (!PyArg_ParseTuple(args, "sspppLLdddIOO", &directory, &process_json, &operators, &signatures, &allocations, &first_step,
+                        &last_step, &budget, &operator_cost_ns, &layer_cost_ns, &max_live, &resolver, &note)) {
     return nullptr;
   }
   Py_XSETREF(layer_resolver, Py_NewRef(resolver));
@@ -36,6 +67,7 @@ PyObject* start(PyObject*, PyObject* args) {
   deepseek_prof::Settings settings;
   settings.operators = operators != 0;
   settings.signatures = signatures != 0;
+  settings.allocations = allocations != 0;
   settings.first_step = first_step;
   settings.last_step = last_step;
   settings.overhead_budget = budget;
@@ -62,8 +94,8 @@ PyObject* reopen(PyObject*, PyObject* args) {
 
 PyObject* statistics(PyObject*, PyObject*) {
   const auto s = deepseek_prof::statistics();
-  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:I,s:I}", "events", s.events, "layers", s.layers, "dropped", s.dropped, "steps",
-                       s.steps, "full_steps", s.full_steps, "contexts", s.contexts, "threads", s.threads);
+  return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:I}", "events", s.events, "layers", s.layers, "dropped", s.dropped,
+                       "dropped_allocations", s.dropped_allocations, "steps", s.steps, "full_steps", s.full_steps, "contexts", s.contexts, "threads", s.threads);
 }
 
 PyObject* calibrate(PyObject*, PyObject* in_situ_factor) {
@@ -117,6 +149,7 @@ void note_root_call(PyObject* module, uint64_t start_ns) {
 
 // Returns True when a frame was opened, which `pop_layer` then has to close.
 PyObject* push_layer(PyObject*, PyObject* module) {
+  if (__builtin_expect(root_watch != nullptr, 0) && deepseek_prof::enclosing_module() == nullptr) tell(root_watch, nullptr);
   if (!deepseek_prof::layers_enabled()) Py_RETURN_FALSE;
   if (!deepseek_prof::push_known_layer(module) && !resolve_and_push(module)) {
     PyErr_WriteUnraisable(layer_resolver);
@@ -124,10 +157,12 @@ PyObject* push_layer(PyObject*, PyObject* module) {
   }
   const uint64_t root_start_ns = deepseek_prof::root_call_start_ns();
   if (root_start_ns != 0) note_root_call(module, root_start_ns);
+  if (__builtin_expect(layer_watch != nullptr, 0)) tell(layer_watch, Py_True);
   Py_RETURN_TRUE;
 }
 
 PyObject* pop_layer(PyObject*, PyObject*) {
+  if (__builtin_expect(layer_watch != nullptr, 0)) tell(layer_watch, Py_False);
   deepseek_prof::pop_layer();
   Py_RETURN_NONE;
 }
@@ -159,6 +194,15 @@ PyObject* optimizer_stepped(PyObject*, PyObject* optimizer) {
   Py_RETURN_NONE;
 }
 
+PyObject* note_tensor(PyObject*, PyObject* args) {
+  unsigned long long address, size_bytes, parameter;
+  unsigned int role;
+  if (!PyArg_ParseTuple(args, "KKIK", &address, &size_bytes, &role, &parameter)) return nullptr;
+  deepseek_prof::note_tensor(address, size_bytes, static_cast<deepseek_prof::MemoryEvent>(role),
+                             reinterpret_cast<const void*>(parameter));
+  Py_RETURN_NONE;
+}
+
 PyObject* optimizer_made(PyObject*, PyObject*) {
   deepseek_prof::optimizer_made();
   Py_RETURN_NONE;
@@ -166,7 +210,7 @@ PyObject* optimizer_made(PyObject*, PyObject*) {
 
 PyMethodDef methods[] = {
     {"start", start, METH_VARARGS,
-     "start(directory, process_json, operators, signatures, first_step, last_step, budget, operator_cost_ns, "
+     "start(directory, process_json, operators, signatures, allocations, first_step, last_step, budget, operator_cost_ns, "
      "layer_cost_ns, max_live, resolver, inputs_note)"},
     {"stop", stop, METH_NOARGS, "Stop recording; what was written stays."},
     {"reopen", reopen, METH_VARARGS, "reopen(directory, process_json): go on in a forked child."},
@@ -175,11 +219,16 @@ PyMethodDef methods[] = {
     {"set_data_worker", set_data_worker, METH_NOARGS, "This process loads data for another."},
     {"push_layer", push_layer, METH_O, "Open a layer frame; True if one was opened."},
     {"pop_layer", pop_layer, METH_NOARGS, "Close the innermost layer frame."},
+    {"watch_roots", watch_roots, METH_O, "watch_roots(callback or None): called before each call of a root module."},
+    {"watch_layers", watch_layers, METH_O, "watch_layers(callback or None): called with True and False in each layer."},
+    {"clock_ns", clock_ns, METH_NOARGS, "The time as this thread's records have it, in nanoseconds."},
+    {"thread_ids", thread_ids, METH_NOARGS, "(OS thread id, pthread_self()) of each thread that has recorded."},
     {"forget_module", forget_module, METH_O, "forget_module(address): the module was freed."},
     {"current_position", current_position, METH_NOARGS, "(running step or -1, phase code, innermost layer or '') of this thread."},
     {"push_backward", push_backward, METH_NOARGS, "Open the backward phase on this thread."},
     {"pop_phase", pop_phase, METH_NOARGS, "Close the innermost phase of this thread."},
     {"optimizer_stepped", optimizer_stepped, METH_O, "This optimizer has stepped, in the open Optimizer.step scope."},
+    {"note_tensor", note_tensor, METH_VARARGS, "note_tensor(address, size_bytes, MemoryEvent, parameter's TensorImpl)"},
     {"optimizer_made", optimizer_made, METH_NOARGS, "The program has an optimizer: steps end with it."},
     {nullptr, nullptr, 0, nullptr}};
 

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "frames.h"
+#include "memory.h"
 
 namespace deepseek_prof {
 
@@ -17,7 +18,9 @@ struct ThreadExit {
   ~ThreadExit() {
     if (state == nullptr) return;
     state->alive = false;
-    if (state->generation == recorder().generation.load()) state->segments.close();
+    if (state->generation != recorder().generation.load()) return;
+    state->segments.close();
+    state->allocations.close();
   }
 };
 
@@ -46,7 +49,9 @@ Statistics totals(Recorder& r) {
     sum.events += thread->events.load(std::memory_order_relaxed);
     sum.layers += thread->layers.load(std::memory_order_relaxed);
     // Asked for after the end too. A thread of an earlier recording has that one's losses.
-    if (thread->generation == r.latest) sum.dropped += thread->segments.dropped();
+    if (thread->generation != r.latest) continue;
+    sum.dropped += thread->segments.dropped();
+    sum.dropped_allocations += thread->allocations.dropped();
   }
   sum.threads = static_cast<uint32_t>(r.threads.size());
   sum.contexts = r.tree.size() - 1;
@@ -68,7 +73,10 @@ void after_fork_in_child() {
   r.step_segments.abandon();
   r.directory_made.store(false);
   for (ThreadState* thread : r.threads) {
-    if (thread->alive) thread->segments.abandon();
+    if (thread->alive) {
+      thread->segments.abandon();
+      thread->allocations.abandon();
+    }
     thread->generation = 0;
     thread->frames.clear();
     thread->events.store(0);
@@ -111,10 +119,17 @@ ThreadState* make_thread() {
 
 void adopt(Recorder& r, ThreadState* thread, uint64_t generation) {
   thread->segments.abandon();
+  thread->allocations.abandon();
   // Without its folder (a full disk, a removed run) no segment can be made, and every span counts as dropped.
   if (!r.directory_made.load()) make_directory(r);
-  thread->segments.configure(r.directory + "/t" + std::to_string(thread->index), static_cast<uint32_t>(::getpid()),
-                             static_cast<uint64_t>(::syscall(SYS_gettid)), kSegmentBytes, r.settings.max_live_segments, true);
+  thread->tid.store(static_cast<uint64_t>(::syscall(SYS_gettid)));
+  thread->handle.store(static_cast<uint64_t>(::pthread_self()));
+  const auto configure = [&](SegmentStream& stream, const char* prefix) {
+    stream.configure(r.directory + prefix + std::to_string(thread->index), static_cast<uint32_t>(::getpid()),
+                     thread->tid.load(), kSegmentBytes, r.settings.max_live_segments, true);
+  };
+  configure(thread->segments, "/t");
+  configure(thread->allocations, "/a");
   thread->generation = generation;
 }
 
@@ -145,12 +160,14 @@ void start(const std::string& directory, const std::string& process_json, const 
   begin(r, directory, process_json);
   make_directory(r);
   apply_mode(r, r.steps.initial_mode(settings));
+  if (settings.allocations) watch_allocations();
 }
 
 void stop() {
   Recorder& r = recorder();
   if (r.generation.load() == 0) return;
   set_callbacks(r, Callbacks::kNone);
+  unwatch_allocations();
   r.layers_on.store(false);
   const std::lock_guard<std::mutex> lock(r.mutex);
   r.steps.flush([&](uint64_t start_ns, uint64_t dur_ns) {
@@ -159,7 +176,10 @@ void stop() {
   r.step_segments.close();
   r.tree.flush_log();
   // Other threads' segments stay mapped until they exit or record again; what they wrote is in the file already.
-  if (current_thread != nullptr) current_thread->segments.close();
+  if (current_thread != nullptr) {
+    current_thread->segments.close();
+    current_thread->allocations.close();
+  }
   r.generation.store(0);
 }
 
@@ -181,6 +201,18 @@ Position current_position() {
   if (thread->frames.empty()) return {r.steps.running(), r.default_phase, ""};
   const Frame& top = thread->frames.back();
   return {r.steps.running(), top.phase, top.layer == 0 ? std::string() : std::string(r.tree[top.layer].text)};
+}
+
+uint64_t record_clock_ns() { return now_ns(this_thread()); }
+
+std::vector<std::pair<uint64_t, uint64_t>> thread_ids() {
+  Recorder& r = recorder();
+  const std::lock_guard<std::mutex> lock(r.mutex);
+  std::vector<std::pair<uint64_t, uint64_t>> ids;
+  for (const ThreadState* thread : r.threads) {
+    if (thread->tid.load() != 0) ids.emplace_back(thread->tid.load(), thread->handle.load());
+  }
+  return ids;
 }
 
 void push_phase(const char* text, Phase phase) {

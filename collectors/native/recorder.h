@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "context_tree.h"
@@ -13,6 +14,7 @@ namespace deepseek_prof {
 struct Settings {
   bool operators = true;        // record every operator (false: layers, phases and user scopes)
   bool signatures = false;      // shapes and dtypes of each operator's tensors
+  bool allocations = false;     // every allocation and release of CPU memory
   int64_t first_step = -1;      // record operators and layers from this step ...
   int64_t last_step = -1;       // ... to this one, both included; -1: no limit
   double overhead_budget = -1;  // fraction of the bare step time; < 0: none
@@ -22,7 +24,7 @@ struct Settings {
 };
 
 struct Statistics {
-  uint64_t events = 0, layers = 0, dropped = 0, steps = 0, full_steps = 0;
+  uint64_t events = 0, layers = 0, dropped = 0, dropped_allocations = 0, steps = 0, full_steps = 0;
   uint32_t contexts = 0, threads = 0;
 };
 
@@ -66,6 +68,12 @@ struct Position {
   std::string layer;
 };
 Position current_position();
+
+// The time as the calling thread's records have it: nanoseconds, CLOCK_MONOTONIC but for the error of its own clock.
+uint64_t record_clock_ns();
+
+// The OS thread id and pthread_self() of every thread that has recorded: CUPTI names threads by the latter.
+std::vector<std::pair<uint64_t, uint64_t>> thread_ids();
 
 // A phase that Python opens and closes on one thread (the backward pass).
 void push_phase(const char* text, Phase phase);

@@ -69,6 +69,17 @@ class SegmentStream {
     next_ += wide ? 2 : 1;
   }
 
+  // As `append`, with both numbers in full: a record and its continuation.
+  void append_wide(uint64_t start_ns, uint64_t first, uint64_t second, uint32_t context, uint32_t signature, uint64_t now_ns) {
+    if (__builtin_expect(next_ + 2 > end_, 0) && !advance(now_ns)) {
+      ++dropped_;
+      return;
+    }
+    put(next_ + 1, 1, static_cast<uint32_t>(first >> 32), static_cast<uint32_t>(second >> 32), context, 0);
+    put(next_, start_ns, static_cast<uint32_t>(first), static_cast<uint32_t>(second), context, 0x80000000u | signature << 16);
+    next_ += 2;
+  }
+
   // Ends the stream: a later record begins a new segment.
   void close() {
     if (base_ != nullptr) retire(kClosed);

@@ -139,9 +139,12 @@ struct ThreadState {
   SequenceTable* sequences = nullptr;  // made with the first forward operator; outlives the thread
   std::atomic<uint64_t> events{0};
   std::atomic<uint64_t> layers{0};
+  std::atomic<uint64_t> tid{0};     // of the operating system; 0 before the first record
+  std::atomic<uint64_t> handle{0};  // pthread_self()
   uint64_t generation = 0;  // of the recording that `segments` belongs to
   uint32_t index = 0;
   bool alive = true;
+  SegmentStream allocations;  // written where allocations are recorded, see memory.cpp
 };
 
 }  // namespace deepseek_prof

@@ -106,24 +106,6 @@ def context_sums(run: Run, tree: ContextTree, where: str = "TRUE", params: Seque
     return _with_nodes(rows, tree)
 
 
-def keep_totals(run: Run) -> None:
-    """Sum every span once, so that what only asks for contexts, threads and processes is answered without the spans.
-
-    For who asks many questions of one run; made before :meth:`Run.cursor`, it serves the cursors too.
-    """
-    device, key = ("device", ", device") if has_devices(run) else ("NULL::VARCHAR", "")
-    run.guarded(
-        lambda: run.connection.execute(
-            "CREATE OR REPLACE TABLE context_totals AS SELECT t.*, c.phase, c.kind, c.name, c.type, c.layer FROM "
-            "(SELECT rank, pid, tid, context_id, count(*) AS count, sum(dur_ns)::BIGINT AS sum_dur_ns, "
-            f"sum(self_ns)::BIGINT AS sum_self_ns, max(dur_ns) AS max_dur_ns, {device} AS device "
-            f"FROM raw_spans GROUP BY rank, pid, tid, context_id{key}) t "
-            "LEFT JOIN process_contexts c USING (rank, pid, context_id)"
-        )
-    )
-    run.has_totals = True
-
-
 def evicted_sums(run: Run, tree: ContextTree, condition: Condition | None = None) -> list[ContextSum]:
     """The sums that ``--max-size`` kept of spans it removed, as far as ``condition`` selects them."""
     where, params = ("TRUE", ()) if condition is None else (condition.sql, condition.params)
@@ -152,7 +134,8 @@ def selected_sums(run: Run, tree: ContextTree, condition: Condition | None = Non
 
 def has_devices(run: Run) -> bool:
     """Whether the run holds work of accelerators. A thread's number may be a stream's too: only ``device`` tells."""
-    return bool(run.kept_rows("SELECT 1 FROM raw_spans WHERE device IS NOT NULL LIMIT 1"))
+    table = "context_totals" if run.has_totals else "raw_spans"
+    return bool(run.kept_rows(f"SELECT 1 FROM {table} WHERE device IS NOT NULL LIMIT 1"))
 
 
 def on_host(sums: Iterable[ContextSum]) -> list[ContextSum]:

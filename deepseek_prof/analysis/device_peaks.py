@@ -67,7 +67,7 @@ _TABLE: tuple[tuple[str, DevicePeaks], ...] = (
     ),
     (r"H100.*PCIe", _peaks("H100 PCIe", 2000, _H100, fp32=51, tf32=378, fp16=756, fp8=1513)),
     (r"H100", _peaks("H100 SXM", 3350, _H100, fp32=67, tf32=494.5, fp16=989.5, fp8=1979)),
-    (r"A100.*PCI.*80GB", _peaks("A100 80GB PCIe", 1935, _A100, fp32=19.5, tf32=156, fp16=312)),
+    (r"A100(?=.*PCI).*80GB", _peaks("A100 80GB PCIe", 1935, _A100, fp32=19.5, tf32=156, fp16=312)),
     (r"A100.*80GB", _peaks("A100 80GB SXM", 2039, _A100, fp32=19.5, tf32=156, fp16=312)),
     (r"A100", _peaks("A100 40GB", 1555, _A100, fp32=19.5, tf32=156, fp16=312)),
     (r"V100.*PCI", _peaks("V100 PCIe", 900, _V100, fp32=14, fp16=112)),

@@ -18,6 +18,7 @@ from deepseek_prof.cli.flame import flame_command
 from deepseek_prof.cli.gpu import gpu_command
 from deepseek_prof.cli.import_trace import import_command
 from deepseek_prof.cli.logs import logs_command
+from deepseek_prof.cli.memory import memory_command
 from deepseek_prof.cli.optimize import optimize_command
 from deepseek_prof.cli.parsing import ProgramCommand, QueryCommand
 from deepseek_prof.cli.recover import recover_command
@@ -54,6 +55,7 @@ def build_app() -> typer.Typer:
     app.command("report", cls=QueryCommand)(_guarded(report_command))
     app.command("top", cls=QueryCommand)(_guarded(top_command))
     app.command("gpu", cls=QueryCommand)(_guarded(gpu_command))
+    app.command("memory", cls=QueryCommand)(_guarded(memory_command))
     app.command("logs")(_guarded(logs_command))
     app.command("diff", cls=QueryCommand)(_guarded(diff_command))
     app.command("flame", cls=QueryCommand)(_guarded(flame_command))

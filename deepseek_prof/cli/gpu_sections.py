@@ -105,10 +105,9 @@ def _print_roofline(console: Console, found: GpuSummary, limit: int) -> None:
     heading(console, "Roofline", peaks_line(found))
     rows = [
         (
-            row.name,
+            f"{row.name} {row.precision}".rstrip(),
             row.bound or "–",
             duration(row.ns),
-            row.precision or "–",
             rate(row.flops_per_s, "FLOP/s") if row.flops else "–",
             percent(row.compute_share) if row.compute_share is not None else "–",
             rate(row.bytes_per_s, "B/s"),
@@ -116,7 +115,7 @@ def _print_roofline(console: Console, found: GpuSummary, limit: int) -> None:
         )
         for row in found.roofline[: limit or None]
     ]
-    headers = ("bound", "time", "precision", "reached", "of peak", "bytes read", "of peak ")
+    headers = ("bound", "time", "reached", "of peak", "bytes", "of peak ")
     _emit_table(console, "operator", headers, rows)
 
 

@@ -9,11 +9,12 @@ from deepseek_prof.analysis.report_text import device_lines
 from deepseek_prof.analysis.results import Summary
 from deepseek_prof.cli.rendering import emit, figures_table
 from deepseek_prof.text import count, duration, percent
+from deepseek_prof.trace.run import Run
 
 _TOP_KERNELS = 8
 
 
-def print_devices(console: Console, summary: Summary) -> None:
+def print_devices(console: Console, run: Run, summary: Summary) -> None:
     """Nothing for a run without accelerators."""
     if not summary.devices:
         return
@@ -26,6 +27,8 @@ def print_devices(console: Console, summary: Summary) -> None:
     )
     for line in device_lines(summary):
         emit(console, Text(line), 2)
+    if not summary.filtered:
+        _print_idle(console, run)
     rows = [
         (
             row.name,
@@ -40,3 +43,12 @@ def print_devices(console: Console, summary: Summary) -> None:
     ]
     headers = ("type", "time", "share", "forward", "backward", "calls")
     emit(console, figures_table("kernel", headers, rows, console.width - 2, drop=("forward", "backward", "type")), 2)
+
+
+def _print_idle(console: Console, run: Run) -> None:
+    from deepseek_prof.analysis.gpu.summary import gpu_summary
+    from deepseek_prof.analysis.gpu.wording import gpu_lines
+
+    found = gpu_summary(run)
+    for line in () if found is None else (*gpu_lines(found), "more: deepseek-prof gpu"):
+        emit(console, Text(line), 2)

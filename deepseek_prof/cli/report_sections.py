@@ -16,6 +16,7 @@ from deepseek_prof.analysis.verdict import judge
 from deepseek_prof.cli.rendering import bar, emit, figures_table, heading
 from deepseek_prof.cli.report_advice import print_findings, print_next
 from deepseek_prof.cli.report_devices import print_devices
+from deepseek_prof.cli.report_memory import print_memory
 from deepseek_prof.cli.report_metrics import print_metrics
 from deepseek_prof.cli.report_notes import print_notes
 from deepseek_prof.cli.report_quality import print_quality
@@ -40,8 +41,10 @@ def print_report(console: Console, run: Run, summary: Summary, findings: Sequenc
     if summary.span_count:
         _print_steps(console, summary)
         _print_phases(console, summary)
-        print_devices(console, summary)
+        print_devices(console, run, summary)
         _print_tables(console, summary)
+        if not query:
+            print_memory(console, run)
     elif query:
         console.print()
         emit(console, Text("The query selects nothing."))

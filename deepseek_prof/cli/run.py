@@ -25,7 +25,7 @@ def run_command(
     record: Annotated[
         str | None,
         typer.Option(
-            "--record", metavar="layers|ops|full", help="How much: full adds shapes, FLOPs and bytes. Default: ops."
+            "--record", metavar="layers|ops|full", help="How much: full adds shapes, FLOPs, memory. Default: ops."
         ),
     ] = None,
     steps: Annotated[
@@ -48,6 +48,12 @@ def run_command(
         str | None,
         typer.Option("--recorder", metavar="native|kineto|auto", help="Default: auto, native where it can be built."),
     ] = None,
+    cuda: Annotated[
+        str | None,
+        typer.Option(
+            "--cuda", metavar="auto|kernels|events|off", help="Work on GPUs; events is the light way. Default: auto."
+        ),
+    ] = None,
     python_stacks: Annotated[
         bool, typer.Option("--python-stacks", help="Sample Python stacks too, with py-spy.")
     ] = False,
@@ -56,6 +62,9 @@ def run_command(
     ] = None,
     native_stacks: Annotated[
         bool, typer.Option("--native-stacks", help="With C and C++ frames in the stacks; costs more.")
+    ] = False,
+    memory_snapshot: Annotated[
+        bool, typer.Option("--memory-snapshot", help="Keep a snapshot of CUDA memory for PyTorch's viewer.")
     ] = False,
     metrics_port: Annotated[
         str | None,
@@ -105,13 +114,14 @@ def run_command(
         "overhead-budget": overhead_budget,
         "max-size": max_size,
         "recorder": recorder,
+        "cuda": cuda,
         "stacks-rate": stacks_rate,
         "metrics-port": metrics_port,
         "metrics-host": metrics_host,
         "otlp": otlp,
         "alert-exit-status": alert_exit_status,
     }
-    flags = {"python-stacks": python_stacks, "native-stacks": native_stacks}
+    flags = {"python-stacks": python_stacks, "native-stacks": native_stacks, "memory-snapshot": memory_snapshot}
     given = [flag for flag, is_given in flags.items() if is_given]
     settings = load_settings(options, *given, quiet=quiet, alerts=alert or [])
     resolved = resolve_command(command or [])

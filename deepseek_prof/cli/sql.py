@@ -34,7 +34,8 @@ def sql_command(
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help=RUN_HELP)] = None,
 ) -> None:
-    """Run one SQL statement (DuckDB's SQL) over the views spans, contexts, counters, samples, sums and logs.
+    """Run one SQL statement (DuckDB's SQL) over the views spans, contexts, counters, samples, sums,
+    allocations and logs.
 
     A statement only reads, and only this run: no other file, no network, no change of settings. Times are nanoseconds.
     """

@@ -43,7 +43,9 @@ def device_work(events: TraceEvents, processes: Sequence[TraceProcess], main: Tr
             known, contexts, started_ns = launches.find(device[key][rows])
             if known.any():
                 waiting[rows[known]] = False
-                spans = _table(events, process, rows[known], contexts[known], started_ns[known])
+                graph, node, label = (device[name][rows[known]] for name in ("graph", "graph_node", "label"))
+                started_in = process.captures.launchers(graph, node, label, contexts[known])
+                spans = _table(events, process, rows[known], started_in, started_ns[known])
                 seen = launches is process.launches
                 yield DeviceWork(process, spans, _launches(events, rows[known], started_ns[known], spans, seen))
     rows = np.flatnonzero(waiting)

@@ -15,12 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from deepseek_prof.importing.labels import Label, Place, label_of
-from deepseek_prof.importing.trace_event import TraceEvent
+from deepseek_prof.importing.tensor_inputs import NO_SIGNATURE, signature_of
+from deepseek_prof.importing.trace_event import NO_LIST, TraceEvent
+from deepseek_prof.recording.signatures import Signature
 
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
-HOST_COLUMNS = {"thread": np.int32, "label": np.int32, "start_ns": np.int64, "dur_ns": np.int64, "external": np.int64}
+HOST_COLUMNS = {
+    "thread": np.int32,
+    "label": np.int32,
+    "start_ns": np.int64,
+    "dur_ns": np.int64,
+    "external": np.int64,
+    "signature": np.int32,
+}
 LINK_COLUMNS = {"row": np.int32, "sequence": np.int64, "forward_thread": np.int32}
 LAUNCH_COLUMNS = {"row": np.int32, "correlation": np.int64}
 DEVICE_COLUMNS = {
@@ -85,6 +94,8 @@ class EventTable:
     def __init__(self) -> None:
         self._threads = _Interned(lambda key: key)
         self._labels = _Interned(lambda key: label_of(_text(key[0]), _text(key[1])))
+        self._signatures = _Interned(lambda key: signature_of(*key))
+        self._signatures.values_made.append(None)  # NO_SIGNATURE
         self._places = np.zeros(0, np.int8)
         self._launches = np.zeros(0, bool)
         self.host = GrowingColumns(HOST_COLUMNS)
@@ -102,6 +113,11 @@ class EventTable:
     def threads(self) -> list[tuple[Any, Any]]:
         """The ``pid`` and ``tid`` that each number of a thread stands for, as the file has them."""
         return self._threads.values_made
+
+    @property
+    def signatures(self) -> list[Signature | None]:
+        """What each number of a signature stands for."""
+        return self._signatures.values_made
 
     @property
     def labels(self) -> list[Label]:
@@ -197,7 +213,19 @@ class EventTable:
             arguments = [arguments[row] for row in rows.tolist()]
             thread, label, start_ns, dur_ns = thread[rows], label[rows], start_ns[rows], dur_ns[rows]
         first_row = self.host.rows
-        self.host.append(thread=thread, label=label, start_ns=start_ns, dur_ns=dur_ns, external=_external(arguments))
+        self.host.append(
+            thread=thread,
+            label=label,
+            start_ns=start_ns,
+            dur_ns=dur_ns,
+            external=_external(arguments),
+            signature=[
+                NO_SIGNATURE
+                if each.input_dims is NO_LIST
+                else self._signatures[bytes(each.input_dims), bytes(each.input_types)]
+                for each in arguments
+            ],
+        )
         sequence = _integers([each.sequence for each in arguments])
         linked = np.flatnonzero(sequence >= 0)
         if len(linked):

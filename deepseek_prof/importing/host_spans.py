@@ -12,11 +12,13 @@ import pyarrow as pa
 from deepseek_prof.importing.context_builder import ContextBuilder
 from deepseek_prof.importing.event_table import Int64s
 from deepseek_prof.importing.forward_threads import forward_threads
+from deepseek_prof.importing.graph_captures import GraphCaptures
 from deepseek_prof.importing.identities import process_number, thread_number
 from deepseek_prof.importing.labels import Place, step_number
 from deepseek_prof.importing.launches import Launches
 from deepseek_prof.importing.nesting import UNKNOWN_THREAD, Nested, SequenceLayers, ThreadEvents, nest
 from deepseek_prof.importing.step_frames import StepFrames, framed_steps, no_steps, optimizer_steps
+from deepseek_prof.importing.tensor_inputs import tensor_columns
 from deepseek_prof.importing.trace_events import Rows, TraceEvents, position_in, rows_by_value, span_table
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME
@@ -42,6 +44,7 @@ class TraceProcess:
     own_steps: bool = False
     launches: Launches = field(default_factory=Launches)
     """By ``correlation``."""
+    captures: GraphCaptures = field(default_factory=lambda: GraphCaptures(()))
     operators: Launches = field(default_factory=Launches)
     """By ``External id``, of those that work on a device without a known launch names."""
 
@@ -58,7 +61,11 @@ class HostSpans:
             threads.setdefault(process_number(events.threads[thread][0]), []).append(thread)
         self.processes = [
             TraceProcess(
-                pid, tuple(mine), sum(len(self._rows_of[each]) for each in mine), ContextBuilder(events.labels)
+                pid,
+                tuple(mine),
+                sum(len(self._rows_of[each]) for each in mine),
+                ContextBuilder(events.labels),
+                captures=GraphCaptures(events.labels),
             )
             for pid, mine in threads.items()
         ]
@@ -118,6 +125,11 @@ class HostSpans:
                 "self_ns": pa.array(nested.self_ns[part]),
                 "context_id": pa.array(ids),
             }
+            signature = host["signature"][rows[part]]
+            if signature.any():
+                columns |= tensor_columns(
+                    process.contexts.table, nested.context[part], signature, self._events.signatures
+                )
             yield span_table(columns, len(start_ns))
 
     def _block(self, rows: Rows, by_id: dict[int, int]) -> ThreadEvents:
@@ -136,6 +148,7 @@ class HostSpans:
         calls, index = position_in(rows, launches["row"])
         started = _launchers(process.contexts, nested.context[calls])
         process.launches.add(launches["correlation"][index], started, host["start_ns"][rows[calls]])
+        process.captures.add(host["label"][rows[calls]], started, host["start_ns"][rows[calls]])
         if len(self._wanted_operators):
             wanted = np.flatnonzero(np.isin(host["external"][rows], self._wanted_operators))
             started = _launchers(process.contexts, nested.context[wanted])

@@ -206,7 +206,7 @@ def _complete(table: EventTable, metadata: dict[str, Any], path: Path) -> tuple[
     links = table.links.finish()
     launches = table.launches.finish()
     return TraceEvents(
-        host, links, launches, device, table.flows.finish(), table.labels, table.threads, base_ns
+        host, links, launches, device, table.flows.finish(), table.labels, table.threads, base_ns, table.signatures
     ), warnings
 
 

@@ -15,6 +15,10 @@ _INVALID_NUMBER = re.compile(r"(?<=[:,\[])(\s*)[-+]?(?:inf|nan|infinity)\b", re.
 _INVALID_ESCAPE = re.compile(r'\\(?!["\\/bfnrtu])')
 
 
+NO_LIST = msgspec.Raw(b"")
+"""Stands for a list that is not there."""
+
+
 class Arguments(msgspec.Struct, gc=False):
     """What an event carries under ``args``; -1 stands for what is not there."""
 
@@ -29,6 +33,9 @@ class Arguments(msgspec.Struct, gc=False):
     graph: Scalar = msgspec.field(default=-1, name="graph id")
     graph_node: Scalar = msgspec.field(default=-1, name="graph node id")
     name: Scalar = None
+    input_dims: msgspec.Raw = msgspec.field(default=NO_LIST, name="Input Dims")
+    input_types: msgspec.Raw = msgspec.field(default=NO_LIST, name="Input type")
+    """Lists as the text that stands there: many calls have the same."""
 
 
 _NO_ARGUMENTS = Arguments()

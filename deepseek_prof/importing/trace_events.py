@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from deepseek_prof.importing.event_table import Columns
 from deepseek_prof.importing.labels import Label
+from deepseek_prof.recording.signatures import Signature
 from deepseek_prof.trace.schema import SPANS
 
 Rows: TypeAlias = npt.NDArray[np.int32]
@@ -32,6 +33,7 @@ class TraceEvents:
     labels: Sequence[Label]
     threads: Sequence[tuple[Any, Any]]
     base_ns: int
+    signatures: Sequence[Signature | None]
 
     @property
     def places(self) -> npt.NDArray[np.int8]:

@@ -36,6 +36,17 @@ class Table(Enum):
     SPANS = "spans"
     LOGS = "logs"
     SAMPLES = "samples"
+    ALLOCATIONS = "allocations"
+
+
+_OF_ALLOCATIONS = {
+    **{name: name for name in ("type", "layer", "phase", "step", "rank", "pid", "tid", "kind", "device")},
+    "op": "name",
+    "dur": "life_ns",
+    "start": "start_ns",
+    "bytes": "size_bytes",
+}
+"""The columns of ``allocations`` by field."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,8 @@ class Field:
 
     def column(self, table: Table) -> str | None:
         """The column's name in a view."""
+        if table is Table.ALLOCATIONS:
+            return _OF_ALLOCATIONS.get(self.name)
         return {Table.SPANS: self.spans, Table.LOGS: self.logs, Table.SAMPLES: self.samples}[table]
 
 

@@ -30,7 +30,12 @@ from deepseek_prof.query.tree import (
     Word,
 )
 
-_ROWS = {Table.SPANS: "spans", Table.LOGS: "log events", Table.SAMPLES: "samples of Python stacks"}
+_ROWS = {
+    Table.SPANS: "spans",
+    Table.LOGS: "log events",
+    Table.SAMPLES: "samples of Python stacks",
+    Table.ALLOCATIONS: "allocations",
+}
 _ORIGIN = {Table.LOGS: "ts_ns) FROM logs"}
 """Where ``start`` counts from without an origin; elsewhere from the earliest span."""
 _MESSAGE_SQL = "coalesce(CASE WHEN json_valid(fields) THEN json_extract_string(fields, '$.message') END, event)"

@@ -66,6 +66,7 @@ class ContextTable:
         self._known = np.zeros(1024, dtype=bool)
         # The roots under which a layer's name was seen: more than one, and the name says too little.
         self._roots_of_layer: dict[str, set[str]] = {}
+        self._table: pa.Table | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -73,6 +74,7 @@ class ContextTable:
     def add(self, entries: Iterable[ContextEntry]) -> None:
         """Takes over contexts; a parent comes before its children."""
         for entry in entries:
+            self._table = None
             parent = self._nodes.get(entry.parent_id)
             self._insert(entry, parent)
 
@@ -81,8 +83,26 @@ class ContextTable:
         node_id = context_id(0, kind, Phase.OTHER, name)
         if node_id in self._rows:
             return False
+        self._table = None
         self._rows[node_id] = _Node(node_id, 0, 0, kind, Phase.OTHER, name, None, "", False, False)
         return True
+
+    def child(self, parent_id: int, kind: Kind, name: str) -> int:
+        """The stable id of a context that no log holds, below that of ``parent_id`` (a stable id) and of its phase.
+
+        Where the parent is unknown it is a root.
+        """
+        parent = self._rows.get(parent_id)
+        phase = Phase.OTHER if parent is None else parent.phase
+        own_parent_id = 0 if parent is None else parent.id
+        node_id = context_id(own_parent_id, kind, phase, name)
+        if node_id not in self._rows:
+            depth, layer, root = 0, None, ""
+            if parent is not None:
+                depth, root = parent.depth + 1, parent.root
+                layer = parent if parent.kind is Kind.LAYER else parent.layer
+            self._rows[node_id] = _Node(node_id, own_parent_id, depth, kind, phase, name, layer, root, False, False)
+        return node_id
 
     def _insert(self, entry: ContextEntry, parent: _Node | None) -> None:
         is_layer = entry.kind is Kind.LAYER
@@ -140,6 +160,11 @@ class ContextTable:
 
         Where two roots have a layer of the same name, the layers of both are prefixed with ``Root.``.
         """
+        if self._table is None:
+            self._table = self._make_table()
+        return self._table
+
+    def _make_table(self) -> pa.Table:
         ambiguous = {root for roots in self._roots_of_layer.values() if len(roots) > 1 for root in roots}
 
         def layer_name(node: _Node) -> str:

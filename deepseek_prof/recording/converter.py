@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepseek_prof.errors import OutputError
+from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.model import Kind
+from deepseek_prof.recording.allocations import AllocationConversion, keep_snapshot
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
+from deepseek_prof.recording.device_files import due_device_files
+from deepseek_prof.recording.device_spans import read_device_spans
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
 from deepseek_prof.recording.eviction import evict_oldest
 from deepseek_prof.recording.live_format import SegmentState
@@ -40,6 +43,7 @@ LOCK_NAME = "converter.lock"
 PENDING_BYTES = 8 << 20
 """Closed segments of one process are converted once they amount to this."""
 _MAX_PART_ROWS = 1 << 21
+_DEVICE_FILES_AT_ONCE = 16
 _MIN_PART_ROWS = 1 << 14
 _ROW_BYTES = 24
 _STEPS_PERIOD_S = 2.0
@@ -84,6 +88,7 @@ class Converter:
         self._metrics = ProgramMetrics(run_dir, metrics)
         content = self._record.read()
         self._run_events = RunEvents(events, content)
+        self._allocations = AllocationConversion(run_dir, self._files, max_size_bytes, self._record.warn)
         self._stacks = StackConversion(self._files, content, self._record.warn)
         self._spans_evicted = 0
         for damage in self._files.damaged:
@@ -118,7 +123,7 @@ class Converter:
         """
         complete = self._convert_all(final=True)
         processes = sorted(self._processes.values(), key=lambda process: process.order)
-        complete = complete and self._convert_stacks(processes)
+        complete = complete and self._convert_stacks(processes) and self._keep_snapshots(processes)
         self._stacks.write_summary(self._run_dir)
         self._record.complete(processes, self._files, self._record.clock_offset_ns() if processes else 0)
         if complete:
@@ -134,6 +139,16 @@ class Converter:
                 self._stacks.convert(process, pid_turn(process, processes), steps, offset)
         except OSError as error:
             self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
+            return False
+        return True
+
+    def _keep_snapshots(self, processes: Sequence[LiveProcess]) -> bool:
+        """Moves the processes' snapshots of CUDA memory into the run; whether that could be done."""
+        try:
+            for process in processes:
+                keep_snapshot(process, self._files.directory("snapshots", process.pid))
+        except OSError as error:
+            self._record.warn(f"a memory snapshot could not be kept: {error.strerror or error}")
             return False
         return True
 
@@ -176,8 +191,17 @@ class Converter:
                     f"process {process.pid} was still running when the recording ended: its later spans are missing"
                 )
             else:
-                paths = closed if sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
+                due = due_device_files(process.directory, final=False)
+                paths = closed if due or sum(path.stat().st_size for path in closed) >= PENDING_BYTES else []
         self._convert_segments(process, {path: states[path] for path in paths}, alive=alive)
+        self._convert_device_files(process, due_device_files(process.directory, final=final or not alive))
+        self._allocations.convert(
+            process,
+            self._record.clock_offset_ns(),
+            lambda: self._refresh(process, alive=alive, complete=False),
+            alive=alive,
+            final=final,
+        )
         self._refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
@@ -195,6 +219,36 @@ class Converter:
             in_epoch = boundaries.moved(self._record.clock_offset_ns())
             steps_of = lambda times: in_epoch.steps_of(times).to_pylist()  # noqa: E731  # a def would shadow its type
         self._event_files.convert(process.directory, process.pid, steps_of, final=final)
+
+    def _convert_device_files(self, process: LiveProcess, files: Sequence[Path]) -> None:
+        for first in range(0, len(files), _DEVICE_FILES_AT_ONCE):
+            self._write_device_part(process, files[first : first + _DEVICE_FILES_AT_ONCE])
+
+    def _write_device_part(self, process: LiveProcess, files: Sequence[Path]) -> None:
+        boundaries = self._boundaries_for(process)
+        parts = sorted((part for part in self._files.parts if part.pid == process.pid), key=lambda part: part.number)
+        contexts_before = len(process.contexts)
+        try:
+            found = read_device_spans(
+                files,
+                [self._files.path(part) for part in parts],
+                process.contexts,
+                boundaries,
+                self._record.clock_offset_ns(),
+                self._record.warn,
+            )
+        except RunDamagedError as error:
+            self._record.warn(f"work on devices of process {process.pid} is missing: {error}")
+            return
+        if len(process.contexts) > contexts_before:
+            self._write_contexts(process)
+        if found.spans.num_rows:
+            names = [f"{process.directory.name}/{path.name}" for path in files]
+            self._files.add(
+                process.pid, found.spans, names, steps_known=len(boundaries.start_ns) > 0, launches=found.launches
+            )
+        for path in files:
+            path.unlink(missing_ok=True)
 
     def _states(self, process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
         """The process's segments that hold something to convert."""

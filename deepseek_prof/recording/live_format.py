@@ -23,6 +23,22 @@ RECORD = struct.Struct("<Q4I")
 STATE_OFFSET = 48
 
 
+class MemoryEvent(IntEnum):
+    """What an allocation record says of its address; the values of collectors/native/memory.h."""
+
+    ALLOCATED = 0
+    FREED = 1
+    PARAMETER = 2
+    BUFFER = 3
+    GRADIENT = 4
+    OPTIMIZER = 5
+
+    @property
+    def label(self) -> str:
+        """The lower-case text used in Parquet."""
+        return self.name.lower()
+
+
 class SegmentState(IntEnum):
     """Who disposes of a segment file next."""
 

@@ -17,19 +17,21 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from deepseek_prof.analysis.totals import added, sums_of, write_totals
 from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME
 from deepseek_prof.recording.live_format import SegmentState
 from deepseek_prof.recording.live_process import LiveProcess, find_processes, segment_state, steps_file_name
 from deepseek_prof.recording.part_files import SEGMENTS_KEY, read_footer
+from deepseek_prof.recording.part_totals import PartTotals
 from deepseek_prof.recording.segments import Segment, scan_segment
 from deepseek_prof.recording.span_table import spans_to_arrow
 from deepseek_prof.recording.steps import steps_to_arrow
 from deepseek_prof.trace.log_view import rank_of_live
 from deepseek_prof.trace.run import Run
 from deepseek_prof.trace.run_file import read_run_file
-from deepseek_prof.trace.views import run_files
+from deepseek_prof.trace.views import run_files, select_files
 
 _ATTEMPTS = 8
 _RETRY_S = 0.05
@@ -40,6 +42,7 @@ CREATE TABLE live_spans AS SELECT * FROM raw_spans LIMIT 0;
 ALTER VIEW raw_spans RENAME TO converted_spans;
 CREATE VIEW raw_spans AS SELECT * FROM converted_spans UNION ALL BY NAME SELECT * FROM live_spans;
 """
+_ADD_SPANS = "INSERT INTO live_spans BY NAME SELECT {rank} AS rank, {pid} AS pid, * FROM arrived"
 _ADD_CONTEXTS = """
 INSERT INTO process_contexts BY NAME SELECT {rank} AS rank, {pid} AS pid, * FROM arrived WHERE context_id NOT IN
     (SELECT context_id FROM process_contexts WHERE rank = {rank} AND pid = {pid})
@@ -61,10 +64,11 @@ class LiveRunReader:
         self._run_dir = run_dir
         self._processes: dict[str, LiveProcess] = {}
         self._converted: dict[Path, frozenset[str]] = {}
+        self._totals = PartTotals()
         _raise_file_limit()
 
     def open(self) -> Run:
-        """The run as it is now. The caller closes it.
+        """The run as it is now, with its totals. The caller closes it.
 
         Raises:
             RunNotFoundError: there is no run any more.
@@ -92,6 +96,7 @@ class LiveRunReader:
         run.pinned = pinned
         try:
             self._add(run, waiting, pinned)
+            self._keep_totals(run, pinned)
         except BaseException:
             run.close()
             raise
@@ -105,12 +110,28 @@ class LiveRunReader:
         return [_Waiting(process, _segments_of(process)) for process in processes]
 
     def _converted_segments(self, pinned: Mapping[Path, int]) -> frozenset[str]:
-        parts = [path for path in pinned if path.name.startswith("part-") and self._run_dir / "spans" in path.parents]
+        parts = self._span_files(pinned, "part-")
         for path in parts:
             if path not in self._converted:
                 footer = read_footer(Path(f"/proc/self/fd/{pinned[path]}"))
                 self._converted[path] = frozenset(json.loads((footer.metadata or {}).get(SEGMENTS_KEY, b"[]")))
         return frozenset().union(*(self._converted[path] for path in parts))
+
+    def _span_files(self, pinned: Mapping[Path, int], prefix: str) -> dict[Path, int]:
+        spans = self._run_dir / "spans"
+        return {path: fd for path, fd in pinned.items() if path.name.startswith(prefix) and spans in path.parents}
+
+    def _keep_totals(self, run: Run, pinned: Mapping[Path, int]) -> None:
+        """As :func:`deepseek_prof.analysis.totals.keep_totals`, but reads only parts that are new."""
+        tables = self._totals.refresh(run, self._span_files(pinned, "part-"))
+        steps = [select_files(self._run_dir, "spans", [path], pinned) for path in self._span_files(pinned, "steps-")]
+        sums = [sums_of(f"({spans})") for spans in ("FROM live_spans", *steps)]
+        if tables:
+            run.connection.register("part_sums", pa.concat_tables(tables))
+            sums.append("FROM part_sums")
+        write_totals(run, added(f"({' UNION ALL BY NAME '.join(sums)})"))
+        if tables:
+            run.connection.unregister("part_sums")
 
     def _add(self, run: Run, waiting: list[_Waiting], pinned: Mapping[Path, int]) -> None:
         run.connection.execute("SET threads = 1")  # the other cores are the program's
@@ -125,13 +146,17 @@ class LiveRunReader:
             process.steps.refresh(being_written=True)
             steps = process.steps.boundaries
             segments = [segment for name, segment in each.segments.items() if name not in converted]
+            rank, pid = int(rank_of_live(process.directory)), int(process.pid)
+            tables = []
             if segments:
-                spans, _ = spans_to_arrow(segments, process.contexts, process.signatures, steps, offset_ns)
-                self._insert_spans(run, process, spans)
+                tables.append(spans_to_arrow(segments, process.contexts, process.signatures, steps, offset_ns)[0])
             if len(steps.start_ns):
                 process.contexts.add_special(STEP_CONTEXT_NAME, Kind.STEP)
-                missing = steps_to_arrow(steps, offset_ns, first=self._steps_written(process, pinned))
-                self._insert_spans(run, process, missing)
+                tables.append(steps_to_arrow(steps, offset_ns, first=self._steps_written(process, pinned)))
+            for table in tables:
+                _insert(run, _ADD_SPANS.format(rank=rank, pid=pid), table)
+            if tables:
+                _insert(run, _ADD_CONTEXTS.format(rank=rank, pid=pid), process.contexts.to_arrow())
 
     def _steps_written(self, process: LiveProcess, pinned: Mapping[Path, int]) -> int:
         """How many of the process's steps the converter has written."""
@@ -140,13 +165,6 @@ class LiveRunReader:
             if path.name == name and path.parent.name == f"pid={process.pid}":
                 return int(read_footer(Path(f"/proc/self/fd/{fd}")).num_rows)
         return 0
-
-    def _insert_spans(self, run: Run, process: LiveProcess, spans: pa.Table) -> None:
-        if not spans.num_rows:
-            return
-        rank, pid = int(rank_of_live(process.directory)), int(process.pid)
-        _insert(run, f"INSERT INTO live_spans BY NAME SELECT {rank} AS rank, {pid} AS pid, * FROM arrived", spans)
-        _insert(run, _ADD_CONTEXTS.format(rank=rank, pid=pid), process.contexts.to_arrow())
 
 
 class _PinnedRun(Run):

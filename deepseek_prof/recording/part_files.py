@@ -23,10 +23,10 @@ LAST_PART_KEY = b"deepseek_prof.last_part"
 _ENCODINGS = {"start_ns": "DELTA_BINARY_PACKED"}
 _DICTIONARIES = ["tid", "step", "context_id", "shapes", "device", "stream", "bytes", "flops", "dur_ns", "self_ns"]
 _ROW_GROUP_ROWS = 1 << 18
-_BY_PROCESS = ("spans", "sums", "logs")
+_BY_PROCESS = ("spans", "sums", "launches", "logs", "allocations")
 
 _PLACE = re.compile(r"rank=(\d{1,9})/pid=(\d{1,10})", re.ASCII)
-_LIVE_SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/t\d+-\d+\.seg", re.ASCII)
+_LIVE_SEGMENT = re.compile(r"\d{1,10}-[0-9a-z]+/(?:t\d+-\d+\.seg|device-\d+\.bin)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class PartFiles:
         self.parts: list[Part] = []
         self.damaged: list[str] = []
         """What is wrong with parts that could not be read; they stay as they are."""
-        for kind in ("spans", "contexts", "sums"):
+        for kind in ("spans", "contexts", "sums", "allocations"):
             for leftover in (run_dir / kind).glob("rank=*/**/.*.tmp"):
                 leftover.unlink(missing_ok=True)
         self._load()
@@ -130,7 +130,7 @@ class PartFiles:
         return self._ranks.get(pid, 0)
 
     def directory(self, kind: str, pid: int) -> Path:
-        """``<run>/<kind>/rank=R/pid=P`` for ``kind`` spans, sums or logs."""
+        """``<run>/<kind>/rank=R/pid=P`` for ``kind`` spans, sums, launches, logs or allocations."""
         return self._run_dir / kind / f"rank={self._ranks.get(pid, 0)}" / f"pid={pid}"
 
     def sums_path(self, pid: int) -> Path:
@@ -162,12 +162,19 @@ class PartFiles:
             if not any(source.parent.iterdir()):
                 source.parent.rmdir()
 
-    def add(self, pid: int, table: pa.Table, segments: list[str], *, steps_known: bool) -> Part:
-        """Writes the next part of a process, which holds the spans of these live files. Raises OSError."""
+    def add(
+        self, pid: int, table: pa.Table, segments: list[str], *, steps_known: bool, launches: pa.Table | None = None
+    ) -> Part:
+        """Writes the next part of a process, which holds the spans of these live files. Raises OSError.
+
+        ``launches`` of these spans stand in a file of the same name beside them, for as long as the part does.
+        """
         directory = self.directory("spans", pid)
         numbers = [part_number(path.name) for path in directory.glob("part-*.parquet")]
         name = f"part-{max(numbers, default=self.last_summed(pid)) + 1:05d}.parquet"
         metadata = {SEGMENTS_KEY: json.dumps(segments).encode(), STEPS_KNOWN_KEY: b"1" if steps_known else b"0"}
+        if launches is not None:
+            write_parquet(self.directory("launches", pid) / name, launches)
         size = write_parquet(directory / name, table, metadata)
         part = Part(pid, name, table.num_rows, size, steps_known)
         self.parts.append(part)
@@ -188,6 +195,7 @@ class PartFiles:
     def remove(self, part: Part) -> None:
         """Deletes a part."""
         self.path(part).unlink(missing_ok=True)
+        (self.directory("launches", part.pid) / part.name).unlink(missing_ok=True)
         self.parts.remove(part)
 
     def converted_segments(self) -> Iterator[str]:

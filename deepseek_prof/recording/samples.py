@@ -70,28 +70,28 @@ def rows_of(stretches: pa.Table, period_ns: int, offset_ns: int) -> Samples:
     )
 
 
-def find_contexts(samples: Samples, parts: Sequence[Path]) -> Int64s:
-    """The context of the innermost span around each row, from a process's span files in order; else UNRESOLVED.
+def find_contexts(tid: Int64s, ts_ns: Int64s, parts: Sequence[Path]) -> Int64s:
+    """The context of the innermost span around each moment of a thread; else UNRESOLVED.
 
-    One part is in memory at a time. Raises RunDamagedError or OSError.
+    ``parts`` are the process's span files in order. One part is in memory at a time. Raises RunDamagedError or OSError.
     """
-    found = np.full(len(samples), UNRESOLVED, dtype=np.int64)
-    waiting = np.arange(len(samples))
+    found = np.full(len(tid), UNRESOLVED, dtype=np.int64)
+    waiting = np.arange(len(tid))
     for path in parts:
         if not len(waiting):
             break
         spans = pq.ParquetFile(path).read(columns=_SPAN_COLUMNS)
         on_host = spans["device"].is_null().to_numpy()
         span_tid = spans["tid"].to_numpy()
-        for tid in np.unique(samples.tid[waiting]):
-            rows = waiting[samples.tid[waiting] == tid]
-            mine = np.flatnonzero(on_host & (span_tid == tid))
+        for thread in np.unique(tid[waiting]):
+            rows = waiting[tid[waiting] == thread]
+            mine = np.flatnonzero(on_host & (span_tid == thread))
             start = spans["start_ns"].to_numpy()[mine]
             end = start + spans["dur_ns"].to_numpy()[mine]
             if len(end) and (np.diff(end) < 0).any():  # not from the native recorder
                 order = np.lexsort((-start, end))
                 mine, start, end = mine[order], start[order], end[order]
-            index = innermost(start, end, samples.ts_ns[rows])
+            index = innermost(start, end, ts_ns[rows])
             hit = index >= 0
             found[rows[hit]] = spans["context_id"].to_numpy()[mine[index[hit]]]
         waiting = waiting[found[waiting] == UNRESOLVED]

@@ -105,7 +105,7 @@ class StackConversion:
             return
         samples = rows_of(stretches, self._period_ns, offset_ns)
         parts = sorted((part for part in self._files.parts if part.pid == process.pid), key=lambda part: part.number)
-        contexts = find_contexts(samples, [self._files.path(part) for part in parts])
+        contexts = find_contexts(samples.tid, samples.ts_ns, [self._files.path(part) for part in parts])
         contexts_file = self._files.contexts_path(process.pid)
         places = read_places(contexts_file) if contexts_file.exists() else {}
         ts_ns, contexts = place_rows(samples, contexts, places)

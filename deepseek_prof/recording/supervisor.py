@@ -114,8 +114,10 @@ def child_environment(run_dir: Path, settings: RunSettings) -> dict[str, str]:
         "steps": settings.steps,
         "overhead_budget": settings.overhead_budget,
         "recorder": settings.recorder,
+        "cuda": settings.cuda,
         "max_live_segments": MAX_LIVE_SEGMENTS,
         "stacks_rate": settings.stacks_rate_hz if settings.python_stacks else 0,
+        "memory_snapshot": settings.memory_snapshot,
         "parent_pid": os.getpid(),
     }
     return {

@@ -55,7 +55,7 @@ class Run:
         self.info = info
         self.connection = connection
         self.has_totals = False
-        """Whether the table ``context_totals`` is there: see ``analysis.aggregate.keep_totals``."""
+        """Whether the table ``context_totals`` is there: see ``analysis.totals``."""
         self._kept: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] = {}
 
     @classmethod

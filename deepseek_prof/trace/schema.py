@@ -78,6 +78,21 @@ COUNTERS = pa.schema(
 )
 """One row a sample of a device or process counter."""
 
+ALLOCATIONS = pa.schema(
+    [
+        pa.field("tid", pa.int64(), nullable=False),
+        pa.field("ts_ns", pa.int64(), nullable=False),
+        pa.field("event", pa.string(), nullable=False),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("address", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("context_id", pa.int64()),
+    ]
+)
+"""One row for every allocation and release of tensor memory, and one where what the memory holds was noted: ``event``
+is ``allocated | freed | parameter | buffer | gradient | optimizer``. ``size_bytes`` is 0 for ``freed``. ``context_id``
+is that of the innermost span, for notes that of the layer that owns the parameter; null where there is none."""
+
 SAMPLES = pa.schema(
     [
         pa.field("tid", pa.int64(), nullable=False),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 BATCH_ROWS = 10_000
-VIEWS = ("spans", "contexts", "launches", "counters", "samples", "sums", "logs")
+VIEWS = ("spans", "contexts", "launches", "counters", "samples", "sums", "allocations", "logs")
 _EXPLAIN = re.compile(r"\s*explain\s+(?:analyze\s+)?", re.IGNORECASE)
 _WIDE = frozenset({"HUGEINT", "UHUGEINT"})
 _WITH_ZONE = "TIMESTAMP WITH TIME ZONE"

@@ -7,11 +7,12 @@ the run's own path nor a half-written file can change what is read. Folders with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepseek_prof.errors import RunDamagedError
+from deepseek_prof.trace.allocation_view import ALLOCATIONS_VIEW
 from deepseek_prof.trace.log_view import create_logs_view, quoted_path
 
 if TYPE_CHECKING:
@@ -67,6 +68,15 @@ _COLUMNS = {
         "graph_id": "BIGINT",
         "graph_node_id": "BIGINT",
     },
+    "allocations": {
+        "tid": "BIGINT",
+        "ts_ns": "BIGINT",
+        "event": "VARCHAR",
+        "device": "VARCHAR",
+        "address": "BIGINT",
+        "size_bytes": "BIGINT",
+        "context_id": "BIGINT",
+    },
     "counters": {"ts_ns": "BIGINT", "device": "VARCHAR", "name": "VARCHAR", "value": "DOUBLE", "unit": "VARCHAR"},
 }
 _FOLDER = re.compile(r"^(?:rank=(?P<rank>-?\d{1,9})|pid=(?P<pid>\d{1,18}))$")
@@ -95,7 +105,7 @@ CREATE VIEW samples AS SELECT s.rank, s.pid, s.tid, s.ts_ns, s.stack, s.step, c.
 def create_views(
     connection: duckdb.DuckDBPyConnection, run_dir: Path, pinned: Mapping[Path, int] | None = None
 ) -> None:
-    """Create ``spans, contexts, launches, counters, samples, sums, logs`` for the run in ``run_dir``.
+    """Create ``spans, contexts, launches, counters, samples, sums, allocations, logs`` for the run in ``run_dir``.
 
     ``raw_spans`` and ``raw_sums`` are the same without the join to the contexts (the fast way to sum), and
     ``process_contexts`` is ``contexts`` with ``rank`` and ``pid``. With ``pinned``, the Parquet files are these and are
@@ -116,7 +126,9 @@ def create_views(
     _create(connection, run_dir, "launches", "raw_launches", "VIEW", pinned)
     _create(connection, run_dir, "counters", "raw_counters", "VIEW", pinned)
     _create(connection, run_dir, "samples", "raw_samples", "VIEW", pinned)
+    _create(connection, run_dir, "allocations", "raw_allocations", "VIEW", pinned)
     connection.execute(_JOINED)
+    connection.execute(ALLOCATIONS_VIEW)
     create_logs_view(connection, run_dir)
 
 
@@ -139,11 +151,8 @@ def _create(
         elif run_dir / folder not in path.parents:
             continue
         groups.setdefault(_partition(path, run_dir), []).append(path)
-    names = ", ".join(f'"{column}"' for column in columns)
-    parts = [
-        f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths, pinned)}"
-        for (rank, pid), paths in groups.items()
-    ]
+    names = _column_names(folder)
+    parts = [select_files(run_dir, folder, paths, pinned) for paths in groups.values()]
     typed = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
     parts = parts or [f"SELECT NULL::INTEGER AS rank, NULL::BIGINT AS pid, {typed} WHERE FALSE"]
     try:
@@ -156,7 +165,18 @@ def _create(
     return set(groups)
 
 
-def _read_parquet(paths: list[Path], pinned: Mapping[Path, int] | None = None) -> str:
+def select_files(run_dir: Path, folder: str, paths: Sequence[Path], pinned: Mapping[Path, int] | None = None) -> str:
+    """SQL: the rows of Parquet files in ``folder`` of a run, all of one process, with its rank and pid."""
+    rank, pid = _partition(paths[0], run_dir)
+    names = _column_names(folder)
+    return f"SELECT {rank}::INTEGER AS rank, {pid}::BIGINT AS pid, {names} FROM {_read_parquet(paths, pinned)}"
+
+
+def _column_names(folder: str) -> str:
+    return ", ".join(f'"{column}"' for column in _COLUMNS[folder])
+
+
+def _read_parquet(paths: Sequence[Path], pinned: Mapping[Path, int] | None = None) -> str:
     named = (quoted_path(path) if pinned is None else f"'/proc/self/fd/{pinned[path]}'" for path in paths)
     return f"read_parquet([{', '.join(named)}], hive_partitioning=false)"
 

@@ -191,3 +191,11 @@ def test_without_work_of_accelerators_there_is_an_error(tmp_path: Path) -> None:
     nothing = run_words(cli_command("gpu", "host"), tmp_path)
     assert nothing.returncode == 2
     assert b"holds no work of an accelerator" in nothing.stderr
+
+
+def test_the_report_says_why_a_device_is_idle(tmp_path: Path) -> None:
+    import_traces([write_trace(tmp_path / "trace.json", one_training_step())], tmp_path / "run")
+    text = " ".join(run_words(cli_command("report", "run"), tmp_path).stdout.decode().split())
+    # From 2440 to 2500 µs nothing runs, and the copy that follows was launched long before.
+    assert "rank 0 cuda:0: idle 12 % (launched but not started 12 %)" in text
+    assert "tensor cores: 0 % of kernel time" in text

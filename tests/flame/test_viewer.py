@@ -31,11 +31,13 @@ def app(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(app: Path) -> Iterator[ViewerServer]:
-    """A server that answers on a thread; it ends when nobody has asked for half a minute."""
+    """A server that answers on a thread until it is closed."""
     with ViewerServer(PROFILE, app=app) as found:
-        thread = threading.Thread(target=found.serve, args=(30.0,), daemon=True)
+        thread = threading.Thread(target=found.serve, args=(600.0,), daemon=True)
         thread.start()
         yield found
+    thread.join(timeout=30.0)
+    assert not thread.is_alive()
 
 
 def ask(server: ViewerServer, target: str, host: str | None = None, method: str = "GET") -> tuple[int, str, bytes]:
@@ -128,7 +130,7 @@ def test_a_request_that_is_refused_keeps_nothing_alive(server: ViewerServer) -> 
 
 def test_a_browser_that_goes_away_in_an_answer_is_no_error(app: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with ViewerServer(b"x" * 20_000_000, app=app) as server:
-        threading.Thread(target=server.serve, args=(30.0,), daemon=True).start()
+        threading.Thread(target=server.serve, args=(600.0,), daemon=True).start()
         before = set(threading.enumerate())
         with socket.create_connection(("127.0.0.1", server.server_port)) as gone:
             gone.sendall(

@@ -222,7 +222,7 @@ def test_spans_in_later_parts_are_found(run_dir: Path, tmp_path: Path) -> None:
     stacks = pa.array(["f"] * 5).dictionary_encode()
     table = pa.table([[41] * 5, moments, [moment + 1 for moment in moments], stacks], schema=STRETCHES)
     samples = rows_of(table, 1, 0)
-    found = find_contexts(samples, parts)
+    found = find_contexts(samples.tid, samples.ts_ns, parts)
     names = dict(zip(spans["context_id"].to_pylist(), ["inner"] * 300 + ["outer"], strict=True))
     assert [names.get(context) for context in found.tolist()] == ["inner", "outer", "inner", "outer", None]
 

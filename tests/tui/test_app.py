@@ -129,7 +129,7 @@ def test_the_help_lists_every_binding_of_what_is_seen(usual: Path) -> None:
             told = {(section.title, meaning) for section in shown.sections for _, meaning in section.rows}
             assert ("Everywhere", "Copy command line") in told
             assert ("Layers", "Expand all") in told
-            assert ("Paged table", "Details") in told
+            assert ("Paged table", "Open") in told
             assert ("Layer browser", "Expand") in told
             assert "Everywhere" in screen(pilot)
             await press(pilot, "escape")

@@ -199,6 +199,17 @@ def test_the_order_falls_back_where_its_column_goes_with_a_filter(tmp_path: Path
     play(test())
 
 
+def test_overview_says_why_an_accelerator_is_idle(tmp_path: Path) -> None:
+    import_traces([write_trace(tmp_path / "trace.json", one_training_step())], tmp_path / "run")
+
+    async def test() -> None:
+        async with open_pane(tmp_path / "run", "overview", size=LARGE) as (pilot, _):
+            await until(pilot, lambda: "Accelerators" in screen(pilot))
+            assert "rank 0 cuda:0: idle 12 %" in screen(pilot)
+
+    play(test())
+
+
 def test_choosing_a_layer_filters_every_pane(path: Path) -> None:
     async def test() -> None:
         async with open_pane(path, "layers", query="type:matmul") as (pilot, _):

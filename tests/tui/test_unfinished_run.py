@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from deepseek_prof.analysis.operator_calls import Spread, operator_spreads
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.converter import LOCK_NAME
+from deepseek_prof.trace.run import Condition, Run
+from deepseek_prof.tui import pane as pane_module
 from deepseek_prof.tui.app import ProfilerApp
-from deepseek_prof.tui.panes import PANES
+from deepseek_prof.tui.panes import PANES, operators
 from deepseek_prof.tui.panes.output import Output
 from tests.support.drawn import write_drawn_run
 from tests.support.live import WrittenProcess, add_process, make_run
@@ -95,5 +98,35 @@ def test_an_empty_run_that_is_over_says_nothing_of_waiting(tmp_path: Path) -> No
         for name, text in (("operators", "Nothing selected."), ("layers", "This run has no layers")):
             async with open_pane(run, name) as (pilot, _):
                 assert text in screen(pilot)
+
+    play(test())
+
+
+def test_what_reads_every_span_rests_while_the_run_is_recorded(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def noted(found: Run, condition: Condition | None = None) -> dict[str, Spread]:
+        asked.append(condition)
+        return operator_spreads(found, condition)
+
+    monkeypatch.setattr(operators, "operator_spreads", noted)
+    monkeypatch.setattr(pane_module, "REST_PER_COST", 1e9)
+    process = begin(run)
+
+    async def test() -> None:
+        async with open_pane(run, "operators") as (pilot, _):
+            app = pilot.app
+            assert isinstance(app, ProfilerApp)
+            pane = app.query_one(operators.Operators)
+            await until(pilot, lambda: "aten::mm" in pane.spreads)
+            for number, name in enumerate(("aten::relu", "aten::add", "aten::sum")):
+                process.spans(7, [(7_000 + 1_000 * number, 900, 900, process.context(name))])
+                await shows(pilot, name)
+                assert "aten::mm" in pane.spreads  # they stay as they are
+                assert name not in pane.spreads
+            assert len(asked) == 1
+            app.set_query("op:aten::relu")
+            await until(pilot, lambda: list(pane.spreads) == ["aten::relu"])
+            assert len(asked) == 2
 
     play(test())

@@ -62,6 +62,7 @@ class Compare(Pane[Compared]):
 
     name_of = "compare"
     title = "Compare"
+    short_title = "Diff"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "by", "By layer, operator, …"),
         Binding("c", "choose", "Another run"),

@@ -8,12 +8,10 @@ from typing import Any, ClassVar
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.timer import Timer
 
 from deepseek_prof.analysis.operator_calls import TREND_BINS, Spread, operator_spreads
 from deepseek_prof.analysis.results import TopRow, TopTable
 from deepseek_prof.analysis.top import top
-from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.text import clean, count, duration, percent
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import sparkline
@@ -51,23 +49,23 @@ class Operators(SortedPane[TopTable]):
 
     name_of = "operators"
     title = "Operators"
+    short_title = "Ops"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "sort", "Sort")]
 
     def __init__(self, session: RunSession) -> None:
         super().__init__(session, "self")
         self._rows: tuple[TopRow, ...] = ()
         self.spreads: dict[str, Spread] = {}
-        """By operator; empty until they have been read."""
-        self._later: Timer | None = None
+        """By operator; empty until they have been read. While the run is recorded, as of a moment ago."""
 
     def compose(self) -> ComposeResult:
         """The table."""
         yield PagedTable(_COLUMNS)
 
-    def show(self, selection: Selection) -> None:
-        """Drop what is being read of the last selection's calls, too."""
-        self.workers.cancel_group(self, "spreads")
-        super().show(selection)
+    def drop_later(self) -> None:
+        """The spreads go, too."""
+        super().drop_later()
+        self.spreads = {}
 
     def read(self, run: Run, selection: Selection) -> TopTable:
         """All operators."""
@@ -77,21 +75,12 @@ class Operators(SortedPane[TopTable]):
         """Sorted as chosen."""
         self._rows = found.rows
         self.table.empty = self.nothing(selection, "Nothing selected.")
-        self.spreads = {}
         self.fill()
-        if self._later is not None:
-            self._later.stop()
         # Reading every span for what few wait for would slow a filter that is still being typed.
-        self._later = self.set_timer(
-            _LATER_S, lambda: self.run_worker(self._load_spreads(selection), exclusive=True, group="spreads")
-        )
+        self.read_later(lambda run: operator_spreads(run, selection.condition), self._show_spreads, _LATER_S)
 
-    async def _load_spreads(self, selection: Selection) -> None:
-        try:
-            self.spreads = await self.session.ask(lambda run: operator_spreads(run, selection.condition), later=True)
-        except DeepseekProfError as error:
-            self.post_message(self.Failed(error))
-            return
+    def _show_spreads(self, found: dict[str, Spread]) -> None:
+        self.spreads = found
         self.fill()
 
     def command(self, selection: Selection) -> tuple[str, ...]:

@@ -11,14 +11,15 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.events import Resize
 from textual.widgets import Static
 
+from deepseek_prof.analysis.aggregate import has_devices
 from deepseek_prof.analysis.findings import Finding, find
+from deepseek_prof.analysis.memory import held_memory
 from deepseek_prof.analysis.metrics import is_business
 from deepseek_prof.analysis.overview import Overview as Figures
 from deepseek_prof.analysis.overview import overview
 from deepseek_prof.analysis.series import Series, counters, metrics
 from deepseek_prof.analysis.steps import percentile
 from deepseek_prof.analysis.summary import Summary
-from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.text import clean, count, duration, measured, percent
 from deepseek_prof.trace.run import Run
 from deepseek_prof.tui.charts import bar, histogram, sparkline
@@ -38,6 +39,7 @@ class _Slow:
     findings: tuple[Finding, ...]
     counters: tuple[Series, ...]
     metrics: tuple[Series, ...]
+    gpu: tuple[str, ...]
 
 
 class Overview(Pane[Figures]):
@@ -68,25 +70,19 @@ class Overview(Pane[Figures]):
                 yield Static(id="right")
 
     def read(self, run: Run, selection: Selection) -> Figures:
-        """All but what :meth:`_load_slow` reads."""
+        """All but what :func:`_read_slow` reads."""
         return overview(run, selection.condition)
 
     def draw(self, found: Figures, selection: Selection) -> None:
         """All sections; findings a moment later."""
         self._figures = found
         self._redraw()
-        if found.summary is not None:
-            self.run_worker(self._load_slow(found.summary), exclusive=True, group="slow")
+        summary = found.summary
+        if summary is not None:
+            self.read_later(lambda run: _read_slow(run, summary), self._show_slow)
 
-    async def _load_slow(self, summary: Summary) -> None:
-        def read(run: Run) -> _Slow:
-            return _Slow(find(run, summary) if summary.span_count else (), counters(run), metrics(run))
-
-        try:
-            self._slow = await self.session.ask(read, later=True)
-        except DeepseekProfError as error:
-            self.post_message(self.Failed(error))
-            return
+    def _show_slow(self, found: _Slow) -> None:
+        self._slow = found
         self._redraw()
 
     def on_resize(self, event: Resize) -> None:
@@ -104,7 +100,8 @@ class Overview(Pane[Figures]):
         steps, spread = _steps(self._figures, width), _spread(self._figures, width)
         phases, findings = self._phases(self._figures, width), _findings(self._figures, self._slow)
         series = _series(self._slow, width)
-        left = [steps, spread, series] if wide else [steps, phases, findings, spread, series]
+        gpu = _accelerators(self._slow)
+        left = [steps, spread, gpu, series] if wide else [steps, phases, findings, spread, gpu, series]
         self.query_one("#left", Static).update(_stacked(left))
         self.query_one("#right", Static).update(_stacked([phases, findings] if wide else []))
 
@@ -118,6 +115,11 @@ class Overview(Pane[Figures]):
             text.append(line)
             text.append(bar(each.share, max(5, width - len(line))), phase_colour(each.phase, dark=dark))
         return text
+
+
+def _read_slow(run: Run, summary: Summary) -> _Slow:
+    findings = find(run, summary) if summary.span_count else ()
+    return _Slow(findings, (*held_memory(run), *counters(run)), metrics(run), _gpu(run))
 
 
 def _stacked(sections: Sequence[Text]) -> Text:
@@ -199,6 +201,23 @@ def _findings(figures: Figures, slow: _Slow | None) -> Text:
         text.append(f"{gain}  {clean(each.title, 300)}")
         text.append(f"\n  do: {clean(each.advice, 400)}", "italic")
     return text
+
+
+def _gpu(run: Run) -> tuple[str, ...]:
+    """What the accelerators' time went to; nothing for a run without any."""
+    if not has_devices(run):
+        return ()
+    from deepseek_prof.analysis.gpu.summary import gpu_summary  # with numpy, which the first screen need not wait for
+    from deepseek_prof.analysis.gpu.wording import gpu_lines
+
+    found = gpu_summary(run)
+    return () if found is None else gpu_lines(found)
+
+
+def _accelerators(slow: _Slow | None) -> Text:
+    if slow is None or not slow.gpu:
+        return Text()
+    return Text("\n").join([_heading("Accelerators"), *map(Text, slow.gpu)])
 
 
 def _series(slow: _Slow | None, width: int) -> Text:

@@ -44,6 +44,7 @@ class Timeline(Pane[Shown]):
 
     name_of = "timeline"
     title = "Timeline"
+    short_title = "Time"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket", "step(-1)", "Step before", key_display="["),
         Binding("right_square_bracket", "step(1)", "Step after", key_display="]"),

@@ -17,6 +17,7 @@ from deepseek_prof.errors import DeepseekProfError
 from deepseek_prof.text import clean, count, counted, duration, percent
 from deepseek_prof.tui.data import RunSession, Selection
 from deepseek_prof.tui.widgets.paged_table import Column, PagedTable
+from deepseek_prof.tui.worker import run_latest
 
 _CALLERS = (
     Column("layer that calls it", align="left", min_width=24),
@@ -92,7 +93,7 @@ class OperatorScreen(ModalScreen[ToLayer | ToCall | None]):
         """Read beside the first drawing."""
         self.query_one("#shapes").add_class("none")
         self.query_one("#callers").focus()
-        self.run_worker(self._load(), exclusive=True)
+        run_latest(self, "read", self._load)
 
     async def _load(self) -> None:
         try:

@@ -53,7 +53,7 @@ class PagedTable(ScrollView, can_focus=True):
         Binding("pagedown,space", "page(1)", "Page down", show=False),
         Binding("home,g", "jump(0)", "First row", show=False),
         Binding("end,G", "jump(-1)", "Last row", show=False),
-        Binding("enter", "choose", "Details", show=False),
+        Binding("enter", "choose", "Open", key_display="⏎"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "paged-table--header",

@@ -71,7 +71,7 @@ def roofline(
     groups: dict[tuple[str, str], _Group] = {}
     for each in work:
         node = _measured(each, tree, known)
-        if node is None or each.node.kind != "kernel":
+        if node is None or each.node.kind != "kernel" or each.node.type == "collective":
             continue
         key = (each.rank, each.pid, node.context_id)
         group = groups.setdefault((node.name, known[key][3] or ""), _Group())

@@ -8,10 +8,11 @@ from typing import Any
 
 from deepseek_prof.analysis.aggregate import ContextSum, ContextTree, context_sums, has_devices, has_evicted
 from deepseek_prof.analysis.device_peaks import DevicePeaks, peaks_of
+from deepseek_prof.analysis.gpu.compiled import kernel_layers
 from deepseek_prof.analysis.gpu.idle import DeviceTime, Overlap, StreamTime, device_time, overlaps, stream_times
 from deepseek_prof.analysis.gpu.launches import LaunchStats, launch_stats
 from deepseek_prof.analysis.gpu.roofline import RooflineRow, roofline
-from deepseek_prof.analysis.gpu.tables import BY, GpuRow, gpu_rows
+from deepseek_prof.analysis.gpu.tables import BY, GpuRow, gpu_rows, layer_rows
 from deepseek_prof.analysis.gpu.tensor_cores import uses_tensor_cores
 from deepseek_prof.analysis.gpu.work import timelines
 from deepseek_prof.analysis.results import Window
@@ -74,8 +75,10 @@ class GpuSummary:
         return sum(row.ns for row in self.tables["kernel"])
 
 
-def gpu_summary(run: Run, condition: Condition | None = None) -> GpuSummary | None:
+def gpu_summary(run: Run, condition: Condition | None = None, measured: DevicePeaks | None = None) -> GpuSummary | None:
     """The work of accelerators in the steady steps of ``run``, or what ``condition`` selects; None where there is none.
+
+    ``measured``: peaks to compare with in place of those of the data sheet.
 
     Raises:
         RunDamagedError: a file of the run is damaged.
@@ -91,7 +94,7 @@ def gpu_summary(run: Run, condition: Condition | None = None) -> GpuSummary | No
         return None
     names = device_names(run)
     known = [peaks_of(name) for name in names]
-    peak = known[0] if known and all(each is known[0] for each in known) else None
+    peak = measured or (known[0] if known and all(each is known[0] for each in known) else None)
     lines = timelines(run, selection.where, selection.params)
     return GpuSummary(
         window=selection.window,
@@ -103,7 +106,10 @@ def gpu_summary(run: Run, condition: Condition | None = None) -> GpuSummary | No
         launches=tuple(found for line in lines if (found := launch_stats(line)) is not None),
         tensor_cores=_tensor_cores(work),
         copies=_copies(run, selection.where, selection.params),
-        tables={by: gpu_rows(work, sums, tree, by) for by in BY},
+        tables={
+            by: layer_rows(work, sums, tree, kernel_layers(run)) if by == "layer" else gpu_rows(work, tree, by)
+            for by in BY
+        },
         roofline=roofline(run, selection.where, selection.params, work, tree, peak),
     )
 

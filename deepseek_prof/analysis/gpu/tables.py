@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from deepseek_prof.analysis.aggregate import ContextSum, ContextTree
 from deepseek_prof.analysis.devices import NOT_LAUNCHED, launching_operator
+from deepseek_prof.analysis.gpu.compiled import KernelLayers
 from deepseek_prof.analysis.gpu.tensor_cores import uses_tensor_cores
 from deepseek_prof.analysis.groups import OUTSIDE_LAYERS, in_layers, layer_chains
 
@@ -31,39 +32,53 @@ class GpuRow:
     tensor_core_ns: int = 0
     """In kernels whose name says that they use tensor cores."""
 
-    def add(self, each: ContextSum) -> None:
-        """Count the work of a context."""
+    def add(self, each: ContextSum, part: float = 1.0) -> None:
+        """Count the work of a context, or a part of its time."""
+        ns = round(each.dur_ns * part)
         self.count += each.count
-        self.ns += each.dur_ns
+        self.ns += ns
         self.max_ns = max(self.max_ns, each.max_ns)
-        self.forward_ns += each.dur_ns if each.node.phase == "forward" else 0
-        self.backward_ns += each.dur_ns if each.node.phase == "backward" else 0
+        self.forward_ns += ns if each.node.phase == "forward" else 0
+        self.backward_ns += ns if each.node.phase == "backward" else 0
         if each.node.kind == "kernel" and uses_tensor_cores(each.node.name):
-            self.tensor_core_ns += each.dur_ns
+            self.tensor_core_ns += ns
 
 
-def gpu_rows(
-    work: Sequence[ContextSum], everything: Sequence[ContextSum], tree: ContextTree, by: str
-) -> tuple[GpuRow, ...]:
-    """The groups of ``work``, sums of kernels, copies and memsets, the largest first; ``by`` is one of :data:`BY`.
-
-    ``everything`` holds the host's spans too: layers nest as they were called.
-    """
-    chains = layer_chains(in_layers(everything), tree).around if by == "layer" else {}
+def gpu_rows(work: Sequence[ContextSum], tree: ContextTree, by: str) -> tuple[GpuRow, ...]:
+    """The groups of ``work``, sums of kernels, copies and memsets, the largest first; ``by`` is any of :data:`BY` but
+    ``layer``."""
     groups: dict[str, GpuRow] = {}
     for each in work:
-        operator = None if by in ("layer", "kernel") else launching_operator(each, tree)
-        if by == "layer":
-            names = chains.get((each.rank, each.pid, each.node.context_id), (OUTSIDE_LAYERS,))
-        elif by == "kernel":
-            names = (each.node.name,)
-        elif operator is None:
-            names = (NOT_LAUNCHED,)
+        if by == "kernel":
+            name, kind = each.node.name, each.node.type
         else:
-            names = (operator.type if by == "type" else operator.name,)
-        kind = each.node.type if by == "kernel" else "" if operator is None else operator.type
-        for name in names:
-            groups.setdefault(name, GpuRow(name, kind)).add(each)
+            operator = launching_operator(each, tree)
+            name, kind = NOT_LAUNCHED, ""
+            if operator is not None:
+                name, kind = operator.type if by == "type" else operator.name, operator.type
+        groups.setdefault(name, GpuRow(name, kind)).add(each)
+    return _sorted(groups, work)
+
+
+def layer_rows(
+    work: Sequence[ContextSum], everything: Sequence[ContextSum], tree: ContextTree, compiled: KernelLayers
+) -> tuple[GpuRow, ...]:
+    """The layers that ``work`` was done for, the largest first.
+
+    ``everything`` holds the host's spans too: layers nest as they were called. Inside a compiled region no layer is
+    called; of its kernels ``compiled`` tells the layers.
+    """
+    chains = layer_chains(in_layers(everything), tree).around
+    groups: dict[str, GpuRow] = {}
+    for each in work:
+        parts = dict.fromkeys(chains.get((each.rank, each.pid, each.node.context_id), ()), 1.0)
+        parts = {**compiled.get((each.rank, each.node.name), {}), **parts} or {OUTSIDE_LAYERS: 1.0}
+        for name, part in parts.items():
+            groups.setdefault(name, GpuRow(name)).add(each, part)
+    return _sorted(groups, work)
+
+
+def _sorted(groups: dict[str, GpuRow], work: Sequence[ContextSum]) -> tuple[GpuRow, ...]:
     total_ns = sum(each.dur_ns for each in work) or 1
     for row in groups.values():
         row.share = row.ns / total_ns

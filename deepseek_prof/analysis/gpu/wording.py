@@ -30,7 +30,7 @@ def time_parts(each: DeviceTime) -> list[tuple[str, int, bool]]:
         ("idle: launch-bound", each.launch_ns, True),
         ("idle: waiting for data", each.data_ns, True),
         ("idle: synchronisation", each.sync_ns, True),
-        ("idle: launched, not started", each.start_ns, True),
+        ("idle: launched but not started", each.start_ns, True),
         ("idle: launch not seen", each.unknown_ns, True),
     ]
     return [part for part in parts if part[1]]
@@ -46,6 +46,13 @@ def idle_line(each: DeviceTime) -> str:
     alone = [f"{label} {percent(ns / extent)}" for label, ns, is_idle in parts[1:] if not is_idle]
     text = f"{device_label(each.rank, each.device)}: idle {percent(each.idle_ns / extent)}"
     return " · ".join([text + (f" ({idle})" if idle else ""), *alone])
+
+
+def gpu_lines(found: GpuSummary) -> tuple[str, ...]:
+    """The most important of it: idle time, overlap of communication, tensor cores."""
+    idle = [idle_line(each) for each in found.devices]
+    communication = [overlap_line(each) for each in found.overlaps if each.kind == "communication"]
+    return (*idle, *communication, f"tensor cores: {tensor_core_line(found.tensor_cores)}")
 
 
 def overlap_line(each: Overlap) -> str:

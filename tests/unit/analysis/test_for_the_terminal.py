@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_prof.analysis.aggregate import ContextTree, context_sums, keep_totals
+from deepseek_prof.analysis.aggregate import ContextTree, context_sums
 from deepseek_prof.analysis.facets import count_events, facets
 from deepseek_prof.analysis.layer_tree import layer_tree
 from deepseek_prof.analysis.operator_calls import TREND_BINS, operator_calls, operator_spreads
 from deepseek_prof.analysis.overview import overview
 from deepseek_prof.analysis.series import counters, metrics, step_times
 from deepseek_prof.analysis.top import top
+from deepseek_prof.analysis.totals import keep_totals
 from deepseek_prof.query import Table, compile_query
 from deepseek_prof.trace.run import Run
 from tests.support.drawn import EPOCH_NS, Node, module, op, write_drawn_run
