@@ -49,6 +49,8 @@ def measured(value: float, unit: str) -> str:
         return duration(value)
     if unit == "bytes":
         return size(value)
+    if unit == "bytes/s":
+        return f"{size(value)}/s"
     if unit == "percent":
         return f"{value:.0f} %"
     figure = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"

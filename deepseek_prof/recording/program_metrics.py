@@ -89,7 +89,7 @@ def parse_metric(line: bytes, rank: int) -> ProgramSample | None:
         unit, device = data["unit"], data["device"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    known = isinstance(ts_ns, int) and 0 <= ts_ns < 1 << 63 and isinstance(value, int | float)
+    known = isinstance(ts_ns, int) and 0 <= ts_ns < 1 << 63 and isinstance(value, float)
     if not known or not all(isinstance(text, str) for text in (name, unit, device)):
         return None
-    return ProgramSample(ts_ns, rank, device[:_MAX_NAME], name[:_MAX_NAME], float(value), unit[:_MAX_NAME])
+    return ProgramSample(ts_ns, rank, device[:_MAX_NAME], name[:_MAX_NAME], value, unit[:_MAX_NAME])
