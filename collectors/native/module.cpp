@@ -139,6 +139,7 @@ void note_root_call(PyObject* module, uint64_t start_ns) {
   counted_calls = 0;
   note_due_ns = start_ns + kNotePeriodNs;
   PyObject* answer = PyObject_CallFunction(inputs_note, "OK", module, calls);
+  deepseek_prof::restart_frame();
   if (answer == nullptr) {
     PyErr_WriteUnraisable(inputs_note);
     return;
