@@ -182,6 +182,44 @@ def test_a_failing_driver_costs_the_work_on_devices_only(tmp_path: Path) -> None
     assert b"CUDA work is no longer recorded: RuntimeError: CUPTI_ERROR_INSUFFICIENT_PRIVILEGES" in stderr
 
 
+def test_threads_that_come_and_go_lose_nothing(tmp_path: Path) -> None:
+    """A server with a thread for each request: none of them comes back to end the window that it began."""
+    body = """
+    cuda_windows.LONGEST_NS = 1_000_000
+    attach()
+    for _ in range(20):
+        thread = threading.Thread(target=lambda: model(torch.ones(1, 4)))
+        thread.start(); thread.join()
+        time.sleep(0.001)
+    """
+    run, stderr = _record(tmp_path, body)
+    with run:
+        assert len(_kernels(run)) == 40
+        (process,) = run.processes
+    assert process["cuda_recording"]["windows"] > 1
+    assert b"no longer recorded" not in stderr
+
+
+def test_ctrl_c_during_a_wait_for_the_device_is_the_programs(tmp_path: Path) -> None:
+    body = """
+    import signal
+    attach()
+    step()
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+    Device.settle = interrupted
+    try:
+        for _ in range(100): step()
+        print("not interrupted")
+    except KeyboardInterrupt:
+        print("interrupted")
+    Device.settle = lambda self: None
+    """
+    program = write_program(tmp_path, _DEVICE + _MODEL + body)
+    done = run_cli("run", "--cuda", "kernels", "--output", str(tmp_path / "run"), str(program), cwd=tmp_path)
+    assert done.stdout == b"interrupted\n", done.stderr.decode()
+
+
 _EVENTS = """
     from deepseek_prof.collectors import cuda_events
     cuda_events.LAYERS_EVERY = 2
