@@ -15,6 +15,8 @@ from deepseek_prof.recording.segments import Int64s
 LAG_BYTES = 64 << 20
 """Windows of a running process wait until so much has come after them: the spans that launched their work are converted
 by then."""
+_BATCH_SHARE = 4
+"""Then as much as one part in so many of that is converted at once: each time costs a part and a look at all others."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,12 @@ def due_device_files(directory: Path, *, final: bool) -> list[Path]:
     files = sorted(directory.glob("device-*.bin"))
     if final:
         return files
+    sizes = [path.stat().st_size for path in files]
     behind = 0
     for index in range(len(files) - 1, -1, -1):
-        behind += files[index].stat().st_size
+        behind += sizes[index]
         if behind > LAG_BYTES:
-            return files[: index + 1]
+            return files[: index + 1] if sum(sizes[: index + 1]) >= LAG_BYTES // _BATCH_SHARE else []
     return []
 
 
