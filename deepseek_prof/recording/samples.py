@@ -74,8 +74,8 @@ def rows_of(stretches: pa.Table, period_ns: int, offset_ns: int) -> Samples:
 def find_contexts(tid: Int64s, ts_ns: Int64s, parts: Sequence[Path]) -> Int64s:
     """The context of the innermost span around each moment of a thread; else UNRESOLVED.
 
-    ``parts`` are the process's span files in order. One is in memory at a time, of those that may hold a span around any
-    of the moments. Raises RunDamagedError or OSError.
+    ``parts`` are the process's span files in order. One is in memory at a time, of those that may hold such a span.
+    Raises RunDamagedError or OSError.
     """
     found = np.full(len(tid), UNRESOLVED, dtype=np.int64)
     waiting = np.arange(len(tid))
