@@ -39,7 +39,10 @@ class KinetoCuda:
             False,
             False,
             False,
-            _ExperimentalConfig(enable_cuda_sync_events=True, expose_kineto_event_metadata=with_metadata),
+            _ExperimentalConfig(
+                enable_cuda_sync_events=True,
+                **({"expose_kineto_event_metadata": True} if with_metadata else {}),  # which older torch does not know
+            ),
         )
 
     def open(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deepseek_prof.analysis.gpu.summary import device_names
 from deepseek_prof.trace.run import Run
 from tests.support.recording import run_cli, write_program
 
@@ -101,8 +102,14 @@ def _kernels(run: Run) -> list[dict[str, Any]]:
 
 
 def test_every_launch_has_its_layer_phase_and_step(tmp_path: Path) -> None:
-    run, stderr = _record(tmp_path, "\n    attach()\n    for _ in range(6): step()\n")
+    body = """
+    attach()
+    child.current().update(devices=["NVIDIA H100 80GB HBM3"])
+    for _ in range(6): step()
+    """
+    run, stderr = _record(tmp_path, body)
     with run:
+        assert device_names(run) == ("NVIDIA H100 80GB HBM3",)
         found = [(row["step"], row["name"], row["layer"], row["phase"]) for row in _kernels(run)]
         (process,) = run.processes
     assert found == [
