@@ -32,6 +32,8 @@ class KinetoCuda:
 
     def __init__(self, *, with_metadata: bool) -> None:
         self._thread = _WindowThread()
+        # Asked for where it is wanted only: an older torch does not know it.
+        asked: dict[str, Any] = {"expose_kineto_event_metadata": True} if with_metadata else {}
         self._config = ProfilerConfig(
             ProfilerState.KINETO,
             False,
@@ -41,7 +43,7 @@ class KinetoCuda:
             False,
             _ExperimentalConfig(
                 enable_cuda_sync_events=True,
-                **({"expose_kineto_event_metadata": True} if with_metadata else {}),  # which older torch does not know
+                **asked,
             ),
         )
 
