@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 AUTO_BUDGET = 0.03
 """Of the program's time that windows may take unless kernels or a budget are asked for."""
 _HANDLE_MASK = 0xFFFFFFFF
+_THREADS_A_HANDLE = 64
+"""So many threads of one handle are told with a window; those before have hardly anything in it."""
 
 
 class Watched(Protocol):
@@ -194,8 +196,14 @@ class CudaRecorder:
         self._plan.closed()
         self._attachment.warn(f"CUDA work is no longer recorded: {type(error).__name__}: {error}")
 
-    def _threads(self) -> dict[int, int]:
-        return {handle & _HANDLE_MASK: tid for tid, handle in self._native.thread_ids()}
+    def _threads(self) -> dict[int, list[int]]:
+        """By handle, which the system gives to one thread after another, the latest first."""
+        found: dict[int, list[int]] = {}
+        for tid, handle in reversed(self._native.thread_ids()):
+            tids = found.setdefault(handle & _HANDLE_MASK, [])
+            if len(tids) < _THREADS_A_HANDLE:
+                tids.append(tid)
+        return found
 
     # --- the program's own profiler
 

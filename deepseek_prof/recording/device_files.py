@@ -25,8 +25,9 @@ class DeviceFile:
 
     labels: tuple[tuple[str, str], ...]
     """Category and name of each number in the column ``label``."""
-    threads: dict[int, int]
-    """The low 32 bits of ``pthread_self()`` -> the thread's id in the operating system."""
+    threads: dict[int, tuple[int, ...]]
+    """The low 32 bits of ``pthread_self()`` -> the ids in the operating system of the threads that have had it, the
+    latest first."""
     columns: dict[str, Int64s]
 
 
@@ -60,7 +61,7 @@ def read_device_file(path: Path) -> DeviceFile:
         description = json.loads(data[DEVICE_HEADER.size : DEVICE_HEADER.size + description_bytes])
         rows = int(description["rows"])
         labels = tuple((str(category), str(name)) for category, name in description["labels"])
-        threads = {int(handle): int(tid) for handle, tid in description["threads"].items()}
+        threads = {int(handle): tuple(map(int, tids)) for handle, tids in description["threads"].items() if tids}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunDamagedError(f"{path} is damaged: its description: {error}.") from error
     if rows < 0 or len(data) != begin + rows * 8 * len(DEVICE_COLUMNS):

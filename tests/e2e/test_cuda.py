@@ -202,6 +202,7 @@ def test_threads_that_come_and_go_lose_nothing(tmp_path: Path) -> None:
     run, stderr = _record(tmp_path, body)
     with run:
         assert len(_kernels(run)) == 40
+        assert {row["layer"] for row in _kernels(run)} == {"0", "2"}  # whoever had the thread's handle later
         (process,) = run.processes
     assert process["cuda_recording"]["windows"] > 1
     assert b"no longer recorded" not in stderr

@@ -30,7 +30,7 @@ from tests.support.live import (
 )
 
 MAIN, ENGINE = 71, 72
-HANDLES = {0xF0000001: MAIN, 0x00000002: ENGINE}
+HANDLES = {0xF0000001: (MAIN,), 0x00000002: (ENGINE,)}
 """Low halves of ``pthread_self()``; the first is negative as CUPTI's signed number."""
 MAIN_CALLS, ENGINE_CALLS = 0xF0000001 - (1 << 32), 2
 
