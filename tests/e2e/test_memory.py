@@ -247,16 +247,25 @@ def test_many_allocations_are_converted_while_the_program_runs(tmp_path: Path) -
     program = write_program(
         tmp_path,
         """
+        import sys
+        import time
+        from pathlib import Path
         import torch
-        for _ in range(200_000):
+
+        rounds, until = 1, time.monotonic() + 120
+        while not list(Path(sys.argv[1]).rglob("allocations/*/*/part-*.parquet")) and time.monotonic() < until:
+            for _ in range(50_000):
+                torch.empty(100)
+            rounds += 1
+        for _ in range(50_000):
             torch.empty(100)
+        Path("rounds").write_text(str(rounds))
         """,
     )
-    run_dir = record([str(program)], tmp_path, "--record", "full")
+    run_dir = record([str(program), str(tmp_path)], tmp_path, "--record", "full")
+    count = 50_000 * int((tmp_path / "rounds").read_text())
     with open_run(run_dir) as run:
-        assert run.rows("SELECT count(*), count(end_ns) FROM allocations WHERE size_bytes = 400") == [
-            (200_000, 200_000)
-        ]
+        assert run.rows("SELECT count(*), count(end_ns) FROM allocations WHERE size_bytes = 400") == [(count, count)]
     assert len(list((run_dir / "allocations").rglob("part-*.parquet"))) > 1
 
 

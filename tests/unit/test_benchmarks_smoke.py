@@ -216,6 +216,7 @@ def test_quick_run_of_every_measurement_ends_well(tmp_path: Path) -> None:
         "querying-100m",
         "flame",
         "tui",
+        "metrics",
         "importing",
     ]
     assert all(entry.rows and entry.error is None for entry in result.measurements)
