@@ -16,15 +16,20 @@ PyObject* layer_resolver = nullptr;  // resolve(enclosing module's address, its 
 PyObject* root_watch = nullptr;      // root_watch() before a root module's call
 PyObject* layer_watch = nullptr;     // layer_watch(True) inside a layer that has begun, (False) in one about to end
 
+// An exception in a call of ours is printed and ends here.
+void leave_out_error(PyObject* called) {
+  if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    PyErr_Clear();
+    PyErr_SetInterrupt();  // Ctrl-C is the program's, wherever it came
+  } else {
+    PyErr_WriteUnraisable(called);
+  }
+}
+
 void tell(PyObject* watch, PyObject* argument) {
   Py_INCREF(watch);  // it may take itself away
   PyObject* answer = PyObject_CallFunctionObjArgs(watch, argument, nullptr);
-  if (answer == nullptr && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-    PyErr_Clear();
-    PyErr_SetInterrupt();  // Ctrl-C is the program's, wherever it came
-  } else if (answer == nullptr) {
-    PyErr_WriteUnraisable(watch);
-  }
+  if (answer == nullptr) leave_out_error(watch);
   Py_XDECREF(answer);
   Py_DECREF(watch);
 }
@@ -148,7 +153,7 @@ void note_root_call(PyObject* module, uint64_t start_ns) {
   PyObject* answer = PyObject_CallFunction(inputs_note, "OK", module, calls);
   deepseek_prof::restart_frame();
   if (answer == nullptr) {
-    PyErr_WriteUnraisable(inputs_note);
+    leave_out_error(inputs_note);
     return;
   }
   counted_root = answer == Py_True ? module : nullptr;
@@ -160,7 +165,7 @@ PyObject* push_layer(PyObject*, PyObject* module) {
   if (__builtin_expect(root_watch != nullptr, 0) && deepseek_prof::enclosing_module() == nullptr) tell(root_watch, nullptr);
   if (!deepseek_prof::layers_enabled()) Py_RETURN_FALSE;
   if (!deepseek_prof::push_known_layer(module) && !resolve_and_push(module)) {
-    PyErr_WriteUnraisable(layer_resolver);
+    leave_out_error(layer_resolver);
     Py_RETURN_FALSE;
   }
   const uint64_t root_start_ns = deepseek_prof::root_call_start_ns();
