@@ -156,7 +156,7 @@ class Attachment:
         from deepseek_prof.collectors.memory_snapshot import start_history
 
         try:
-            start_history()
+            start_history(self.warn)
         except (RecorderError, RuntimeError, AttributeError) as error:  # a private interface of torch
             self.settings = replace(self.settings, memory_snapshot=False)
             self.warn(f"no memory snapshot: {error}")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 AUTO_BUDGET = 0.03
 """Of the program's time that windows may take unless kernels or a budget are asked for."""
 _HANDLE_MASK = 0xFFFFFFFF
+_THREADS_A_HANDLE = 64
+"""So many threads of one handle are told with a window; those before have hardly anything in it."""
 
 
 class Watched(Protocol):
@@ -54,13 +56,13 @@ class Profiler(Protocol):
     """A source of windows: Kineto, and in tests a stand-in for what needs a device."""
 
     def open(self) -> None:
-        """Begin a window on this thread."""
+        """Begin a window."""
 
     def settle(self) -> None:
         """Wait until all work that was launched in the window is done."""
 
     def close(self, *, last: bool) -> Any:
-        """End it on the same thread; what has its ``events()``."""
+        """End it, from whatever thread; what has its ``events()``."""
 
 
 class CudaRecorder:
@@ -77,7 +79,8 @@ class CudaRecorder:
             budget = AUTO_BUDGET
         self._plan = WindowPlan(settings.steps, budget, time.monotonic_ns())
         self._writer = ActivityWriter(lambda: attachment.directory, self._threads)
-        self._owner: int | None = None
+        # Reentrant: a signal's handler may begin the program's own profiler.
+        self._changing = threading.RLock()
         self._aside = False
         self._failed = False
         self._windows = 0
@@ -103,33 +106,39 @@ class CudaRecorder:
             replace(graph, "replay", lambda original: self._around(original, self.tick, None), self._undo)
 
     def tick(self) -> None:
-        """A place where windows may change."""
-        thread = threading.get_ident()
-        if self._aside or self._failed or os.getpid() != self._pid or (self._owner or thread) != thread:
+        """A place where windows may change; any thread may come here."""
+        if self._rests():
             return
         step = self._attachment.position()[0]
         now_ns = time.monotonic_ns()
-        closes = self._plan.wants_close(step, now_ns)
-        if not closes and not self._plan.wants_open(step, now_ns):
+        if not self._plan.wants_close(step, now_ns) and not self._plan.wants_open(step, now_ns):
             return
         if torch.cuda.is_current_stream_capturing():
             return  # to wait for the device would break the capture
+        if not self._changing.acquire(blocking=False):
+            return  # another thread is at it
         try:
-            if closes:
+            if self._rests():
+                return
+            if self._plan.wants_close(step, now_ns):
                 self._close(last=self._plan.is_over(step))
             self._open(step)
         except Exception as error:  # noqa: BLE001  # whatever CUPTI or the driver cannot do here; the program goes on
             self._give_up(error)
+        finally:
+            self._changing.release()
+
+    def _rests(self) -> bool:
+        return self._aside or self._failed or os.getpid() != self._pid
 
     def stop(self) -> dict[str, Any]:
         """Write the last window and record no more; returns what process.json gains."""
         while self._undo:
             self._undo.pop()()
-        if self._plan.is_open and os.getpid() == self._pid:
-            try:
-                self._close(last=True)
-            except Exception as error:  # noqa: BLE001  # as above, or the thread of the window is another one
-                self._give_up(error)
+        if os.getpid() != self._pid:
+            return {}  # the parent's
+        with self._changing:
+            self._close_if_open(last=True)
         self._writer.finish()
         if self._writer.failure is not None:
             self._attachment.warn(f"CUDA work is recorded in part: {self._writer.failure}")
@@ -153,21 +162,28 @@ class CudaRecorder:
             self._skipped += 1
             return
         self._profiler.open()
-        self._owner = threading.get_ident()
         self._plan.opened(step, time.monotonic_ns())
         self._plan.spend(time.monotonic_ns() - begin_ns)
 
     def _close(self, *, last: bool) -> None:
         self._plan.closed()
-        self._owner = None
-        self._profiler.settle()  # the time of work that had to be done anyway
-        begin_ns = time.monotonic_ns()
-        result = self._profiler.close(last=last)
+        try:
+            self._profiler.settle()  # the time of work that had to be done anyway
+        finally:  # the device may have failed, or Ctrl-C come meanwhile: the program's own profiler still needs Kineto
+            begin_ns = time.monotonic_ns()
+            result = self._profiler.close(last=last)
         # Kineto tells Unix time; live files hold the monotonic clock.
         offset_ns = time.time_ns() - time.monotonic_ns()
         self._writer.put(lambda: read_events(result.events(), offset_ns, with_metadata=self._with_metadata))
         self._windows += 1
         self._plan.spend(time.monotonic_ns() - begin_ns)
+
+    def _close_if_open(self, *, last: bool) -> None:
+        if self._plan.is_open:
+            try:
+                self._close(last=last)
+            except Exception as error:  # noqa: BLE001  # as in tick
+                self._give_up(error)
 
     def _count_reading(self) -> None:
         """What the writer's thread has taken from the program, which waits for the same interpreter lock."""
@@ -180,8 +196,14 @@ class CudaRecorder:
         self._plan.closed()
         self._attachment.warn(f"CUDA work is no longer recorded: {type(error).__name__}: {error}")
 
-    def _threads(self) -> dict[int, int]:
-        return {handle & _HANDLE_MASK: tid for tid, handle in self._native.thread_ids()}
+    def _threads(self) -> dict[int, list[int]]:
+        """By handle, which the system gives to one thread after another, the latest first."""
+        found: dict[int, list[int]] = {}
+        for tid, handle in reversed(self._native.thread_ids()):
+            tids = found.setdefault(handle & _HANDLE_MASK, [])
+            if len(tids) < _THREADS_A_HANDLE:
+                tids.append(tid)
+        return found
 
     # --- the program's own profiler
 
@@ -210,13 +232,10 @@ class CudaRecorder:
         """There is one Kineto in a process, and the program's own profiler gets it."""
         if self._aside or os.getpid() != self._pid:
             return
-        self._aside = True
+        with self._changing:
+            self._aside = True
+            self._close_if_open(last=False)
         self._tell("cuda_recording_paused", "the program's own profiler runs: CUDA work is not recorded meanwhile")
-        if self._plan.is_open:
-            try:
-                self._close(last=False)
-            except Exception as error:  # noqa: BLE001  # as in tick
-                self._give_up(error)
 
     def _resume(self) -> None:
         if self._aside:

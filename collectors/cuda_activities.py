@@ -78,7 +78,7 @@ def _numbers(metadata: str) -> dict[str, int]:
 class ActivityWriter:
     """Writes ``device-NNNNN.bin`` files below ``directory`` from a thread of its own, in the order of ``put``."""
 
-    def __init__(self, directory: Callable[[], Path], threads: Callable[[], dict[int, int]]) -> None:
+    def __init__(self, directory: Callable[[], Path], threads: Callable[[], dict[int, list[int]]]) -> None:
         self._directory = directory
         self._threads = threads
         self._waiting: queue.Queue[Callable[[], DeviceActivities] | None] = queue.Queue()

@@ -128,7 +128,7 @@ class StepTimer:
 
     def read(self, activities: DeviceActivities, device: int, tid: int) -> None:
         """Add the steps that the device has passed to ``activities``; ``tid`` is the host thread that ran them."""
-        while len(self._steps) > 1 and self._steps[1].begin.query():
+        while len(self._steps) > 1 and self._is_passed(self._steps[0], self._steps[1]):
             step, following = self._steps.popleft(), self._steps[0]
             length_ns = step.begin.elapsed_time(following.begin) * 1e6
             self._add(activities, "step", step.began_ns, tid, self._base_ns, length_ns, device)
@@ -141,6 +141,11 @@ class StepTimer:
             self._pool.give(step.begin)
             self._base_ns += length_ns
             self._pending -= 1 + 2 * len(step.layers)
+
+    @staticmethod
+    def _is_passed(step: _Step, following: _Step) -> bool:
+        """Layers are asked too: they may be on streams of their own."""
+        return following.begin.query() and all(each.begin.query() and each.end.query() for each in step.layers)
 
     def _add(
         self,
@@ -194,15 +199,20 @@ class CudaEvents:
                 self._owner, self._device = thread, torch.cuda.current_device()
             self._begin_step(step)
         except Exception as error:  # noqa: BLE001  # a device that has failed; the program goes on, or tells it itself
-            self._native.watch_roots(None)
-            self._native.watch_layers(None)
-            self._attachment.warn(f"CUDA events are no longer recorded: {type(error).__name__}: {error}")
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._native.watch_roots(None)
+        self._native.watch_layers(None)
+        self._attachment.warn(f"CUDA events are no longer recorded: {type(error).__name__}: {error}")
 
     def stop(self) -> dict[str, Any]:
         """Write what the device has passed; returns what process.json gains."""
         self._native.watch_roots(None)
         self._native.watch_layers(None)
-        if os.getpid() == self._pid and self._owner is not None:
+        if os.getpid() != self._pid:
+            return {}  # the parent's
+        if self._owner is not None:
             try:
                 self._read()
             except RuntimeError as error:  # a device that has failed has no events any more
@@ -229,11 +239,14 @@ class CudaEvents:
     def _layer(self, entering: bool) -> None:
         if threading.get_ident() != self._owner or torch.cuda.is_current_stream_capturing():
             return
-        if entering:
-            # By the recorder's own clock the layer has begun now, and nothing in it has.
-            self._timer.enter(self._attachment.position()[2], self._native.clock_ns())
-        else:
-            self._timer.leave()
+        try:
+            if entering:
+                # By the recorder's own clock the layer has begun now, and nothing in it has.
+                self._timer.enter(self._attachment.position()[2], self._native.clock_ns())
+            else:
+                self._timer.leave()
+        except Exception as error:  # noqa: BLE001  # as in tick; or a layer on another device than its event was
+            self._give_up(error)
 
     def _read(self) -> None:
         self._timer.read(self._activities, self._device, threading.get_native_id())

@@ -67,8 +67,7 @@ class Device:
     def metrics(self) -> dict[str, int]:
         """Counters in bytes that this process alone can tell, without waiting for the device."""
         memory = self.memory()
-        told = {"memory_allocated": memory.allocated, "memory_reserved": memory.reserved}
-        return {name: value for name, value in told.items() if value is not None}
+        return _told(memory.allocated, memory.reserved)
 
     def peaks(self) -> DevicePeaks | None:
         """What it can do at most, from the table of data sheets."""
@@ -144,9 +143,11 @@ class _TorchDevice(Device):
         return DeviceMemory(total, free, self._ask("memory_allocated"), self._ask("memory_reserved"))
 
     def metrics(self) -> dict[str, int]:
-        """Nothing before the program uses the device."""
+        """Nothing before the program uses the device. Asks torch's allocator only, not the device itself."""
         begun = getattr(self.module(), "is_initialized", None)
-        return super().metrics() if begun is None or begun() else {}
+        if begun is not None and not begun():
+            return {}
+        return _told(self._ask("memory_allocated"), self._ask("memory_reserved"))
 
     def _ask(self, function: str) -> Any:
         ask: Callable[[int], Any] | None = getattr(self.module(), function, None)
@@ -198,6 +199,12 @@ class Mps(Device):
             allocated=torch.mps.current_allocated_memory(),
             reserved=torch.mps.driver_allocated_memory(),
         )
+
+
+def _told(allocated: int | None, reserved: int | None) -> dict[str, int]:
+    told = {"memory_allocated": allocated, "memory_reserved": reserved}
+    # Nothing reserved: the process has not used this device.
+    return {name: value for name, value in told.items() if value is not None and reserved != 0}
 
 
 KINDS: tuple[type[Device], ...] = (Cpu, Cuda, Xpu, Hpu, Mps)

@@ -6,6 +6,7 @@ program does that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,8 +18,10 @@ MAX_ENTRIES = 100_000
 """Allocations and releases that the history keeps, the latest ones: some hundreds of MB with their stacks."""
 
 
-def start_history() -> None:
+def start_history(warn: Callable[[str], None]) -> None:
     """Let PyTorch keep the history of its CUDA allocator from now on, or from the start of CUDA.
+
+    ``warn`` is told where that cannot be done then.
 
     Raises:
         RecorderError: there is no CUDA here.
@@ -27,7 +30,14 @@ def start_history() -> None:
         raise RecorderError(f"torch {torch.__version__} is built without CUDA; on CPU, use --record full")
     if torch.cuda.device_count() == 0:  # asks NVML: a program that forks later still may
         raise RecorderError("no CUDA device is visible; on CPU, use --record full")
-    torch.cuda._lazy_call(_record_history)
+
+    def initialised() -> None:
+        try:
+            torch.cuda.memory._record_memory_history("all", context="all", stacks="python", max_entries=MAX_ENTRIES)
+        except Exception as error:  # noqa: BLE001  # raised here, it would fail the program's own use of CUDA
+            warn(f"no memory snapshot: {type(error).__name__}: {error}")
+
+    torch.cuda._lazy_call(initialised)
 
 
 def dump_snapshot(directory: Path) -> bool:
@@ -37,7 +47,3 @@ def dump_snapshot(directory: Path) -> bool:
     torch.cuda.memory._dump_snapshot(str(directory / FILE_NAME))
     torch.cuda.memory._record_memory_history(None)
     return True
-
-
-def _record_history() -> None:
-    torch.cuda.memory._record_memory_history("all", context="all", stacks="python", max_entries=MAX_ENTRIES)

@@ -52,7 +52,7 @@ class ScalarReader:
         """Hand on what has arrived."""
         while self._waiting:
             event, held, told_ns, then = self._waiting[0]
-            if not event.query():
+            if _is_capturing(event.device) or not event.query():  # to ask an event would break the capture
                 return
             try:
                 self._waiting.popleft()
@@ -70,14 +70,15 @@ class ScalarReader:
         self.poll()
 
     def _begin_copy(self, tensor: torch.Tensor, then: Then) -> None:
-        if tensor.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        if _is_capturing(tensor.device):
             return  # a copy would become a part of the program's graph
         free = self._free.setdefault((tensor.device, tensor.dtype), [])
-        event, held = free.pop() if free else self._make(tensor)
         enable = torch._C._autograd._enable_record_function
         enable(False)  # what we do is no operator of the program
         try:
-            with torch.no_grad():
+            # Outside the program's modes: what is made in inference mode could not be used again outside it.
+            with torch.inference_mode(False), torch.no_grad():
+                event, held = free.pop() if free else self._make(tensor)
                 held.copy_(tensor.detach().reshape(()), non_blocking=True)
             event.record(torch.accelerator.current_stream(tensor.device))
         finally:
@@ -86,8 +87,13 @@ class ScalarReader:
 
     @staticmethod
     def _make(tensor: torch.Tensor) -> tuple[Any, torch.Tensor]:
-        held = torch.empty((), dtype=tensor.dtype, pin_memory=True)
+        held = torch.empty((), dtype=tensor.dtype, device="cpu", pin_memory=True)  # the program's default may differ
         return torch.Event(device=tensor.device), held
+
+
+def _is_capturing(device: torch.device) -> bool:
+    """Whether this thread records a CUDA graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def value_in_memory(tensor: torch.Tensor) -> float | None:

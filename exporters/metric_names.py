@@ -9,9 +9,12 @@ from deepseek_prof.interfaces import CounterSample
 from deepseek_prof.recording.metric_hub import MetricHub
 
 PREFIX = "deepseek_prof"
+_MAX_NAME, _MAX_UNIT = 150, 63
+"""Of our parts of a name; with prefix and unit OpenTelemetry takes 255 characters, and units of 63 in ASCII."""
 _UNITS = {
     "ns": ("seconds", 1e-9, "s"),
     "us": ("seconds", 1e-6, "s"),
+    "µs": ("seconds", 1e-6, "s"),
     "ms": ("seconds", 1e-3, "s"),
     "s": ("seconds", 1.0, "s"),
     "bytes": ("bytes", 1.0, "By"),
@@ -75,8 +78,10 @@ class ExportedMetric:
 
 def exported(sample: CounterSample) -> ExportedMetric:
     """Name, scale and label a sample of the hub."""
-    suffix, factor, ucum = _UNITS.get(sample.unit, (_legal(sample.unit), 1.0, sample.unit))
-    body = _legal(sample.name)
+    own_suffix = _legal(sample.unit, "")[:_MAX_UNIT]
+    fits = sample.unit.isascii() and len(sample.unit) <= _MAX_UNIT
+    suffix, factor, ucum = _UNITS.get(sample.unit, (own_suffix, 1.0, sample.unit if fits else own_suffix))
+    body = _legal(sample.name)[:_MAX_NAME]
     # A name that says its unit already, such as grad_norm_ratio, is not to say it twice.
     parts = [PREFIX, body] + ([suffix] if suffix and not f"_{body}".endswith(f"_{suffix}") else [])
     known_unit, known = KNOWN.get(sample.name, ("", ""))
@@ -96,8 +101,8 @@ def latest_by_name(hub: MetricHub) -> dict[str, list[ExportedMetric]]:
     return {name: list(series.values()) for name, series in found.items()}
 
 
-def _legal(text: str) -> str:
-    return re.sub(r"_+", "_", re.sub(r"[^a-zA-Z0-9_]", "_", text)).strip("_") or "unnamed"
+def _legal(text: str, empty: str = "unnamed") -> str:
+    return re.sub(r"_+", "_", re.sub(r"[^a-zA-Z0-9_]", "_", text)).strip("_") or empty
 
 
 def _pairs(labels: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

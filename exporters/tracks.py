@@ -62,7 +62,7 @@ class _Numbers:
 
 def tracks_of(run: Run) -> tuple[Track, ...]:
     """The tracks of ``exported_tracks``, in the order of their numbers: the host's before those of devices."""
-    processes = {(each.get("rank"), each.get("pid")): each for each in run.processes}
+    processes = {(each.get("rank") or 0, each.get("pid")): each for each in run.processes}
     several_ranks = len({rank for rank, _ in processes}) > 1
     pids = _Numbers()
     shown_pids: dict[tuple[int, int, str], int] = {}

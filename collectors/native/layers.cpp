@@ -49,6 +49,11 @@ uint64_t root_call_start_ns() {
   return frames.back().kind == kLayer && !frames.back().transparent ? frames.back().start_ns : 0;
 }
 
+void restart_frame() {
+  ThreadState* thread = this_thread();
+  thread->frames.back().start_ns = now_ns(thread);
+}
+
 std::string enclosing_layer_name() {
   const Recorder& r = recorder();
   const ThreadState* thread = this_thread();

@@ -17,9 +17,16 @@ PyObject* root_watch = nullptr;      // root_watch() before a root module's call
 PyObject* layer_watch = nullptr;     // layer_watch(True) inside a layer that has begun, (False) in one about to end
 
 void tell(PyObject* watch, PyObject* argument) {
+  Py_INCREF(watch);  // it may take itself away
   PyObject* answer = PyObject_CallFunctionObjArgs(watch, argument, nullptr);
-  if (answer == nullptr) PyErr_WriteUnraisable(watch);
+  if (answer == nullptr && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    PyErr_Clear();
+    PyErr_SetInterrupt();  // Ctrl-C is the program's, wherever it came
+  } else if (answer == nullptr) {
+    PyErr_WriteUnraisable(watch);
+  }
   Py_XDECREF(answer);
+  Py_DECREF(watch);
 }
 
 PyObject* set_watch(PyObject*& watch, PyObject* callback) {
@@ -139,6 +146,7 @@ void note_root_call(PyObject* module, uint64_t start_ns) {
   counted_calls = 0;
   note_due_ns = start_ns + kNotePeriodNs;
   PyObject* answer = PyObject_CallFunction(inputs_note, "OK", module, calls);
+  deepseek_prof::restart_frame();
   if (answer == nullptr) {
     PyErr_WriteUnraisable(inputs_note);
     return;

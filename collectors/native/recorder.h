@@ -52,6 +52,8 @@ bool push_known_layer(const void* module);
 const void* enclosing_module();
 // When the innermost frame of this thread began, if it is the call of a root; otherwise 0.
 uint64_t root_call_start_ns();
+// The innermost frame begins now: what was done since it was opened is ours and no time of the layer.
+void restart_frame();
 // The name of that layer, empty for a root (whose name is no part of its layers' names).
 std::string enclosing_layer_name();
 enum class LayerName { kBelowParent, kRoot, kTransparent };

@@ -137,7 +137,7 @@ class OwnTrace:
 
     def processes(self) -> list[dict[str, Any]]:
         """The entries of ``run.json``: as they were, with what this file holds of each process."""
-        known = {(each.get("rank"), each.get("pid")): each for each in self._described.processes}
+        known = {(each.get("rank") or 0, each.get("pid")): each for each in self._described.processes}
         return [
             {
                 "is_main": False,

@@ -17,7 +17,7 @@ import pyarrow as pa
 from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.recording.context_table import ContextTable
 from deepseek_prof.recording.live_format import MemoryEvent, SegmentState
-from deepseek_prof.recording.live_process import LiveProcess, dispose, segment_state
+from deepseek_prof.recording.live_process import LiveProcess, dispose, waiting_segments
 from deepseek_prof.recording.part_files import SEGMENTS_KEY, PartFiles, part_number, read_footer, write_parquet
 from deepseek_prof.recording.segments import Segment, scan_segment
 from deepseek_prof.trace.schema import ALLOCATIONS
@@ -55,7 +55,7 @@ class AllocationConversion:
 
         ``read_contexts`` is called between reading records and naming their contexts: the log then holds them.
         """
-        states = _states(process, alive=alive)
+        states = waiting_segments(sorted(process.directory.glob("a*-*.seg")), alive=alive)
         closed = [path for path, state in states.items() if state is not SegmentState.WRITING]
         paths = list(states)
         if alive and not final:
@@ -120,20 +120,6 @@ def keep_snapshot(process: LiveProcess, directory: Path) -> None:
     if found.exists():
         directory.mkdir(parents=True, exist_ok=True)
         found.replace(directory / SNAPSHOT_NAME)
-
-
-def _states(process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
-    states: dict[Path, SegmentState] = {}
-    for path in sorted(process.directory.glob("a*-*.seg")):
-        try:
-            state = segment_state(path)
-        except FileNotFoundError:
-            continue  # converted, and taken back by its writer just now
-        if state is not SegmentState.CONVERTED:
-            states[path] = state
-        elif not alive:
-            path.unlink(missing_ok=True)
-    return states
 
 
 def _converted(path: Path) -> list[str]:

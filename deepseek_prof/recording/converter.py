@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deepseek_prof.errors import OutputError, RunDamagedError
-from deepseek_prof.model import Kind
 from deepseek_prof.recording.allocations import AllocationConversion, keep_snapshot
-from deepseek_prof.recording.context_table import STEP_CONTEXT_NAME, merge_contexts
 from deepseek_prof.recording.device_files import due_device_files
 from deepseek_prof.recording.device_spans import read_device_spans
 from deepseek_prof.recording.event_files import EventFiles, RecordingEvents, StepsOf
@@ -26,18 +23,16 @@ from deepseek_prof.recording.live_process import (
     dispose,
     find_processes,
     pid_turn,
-    segment_state,
-    steps_file_name,
+    waiting_segments,
 )
-from deepseek_prof.recording.part_files import PartFiles, read_table, write_parquet
+from deepseek_prof.recording.part_files import PartFiles
+from deepseek_prof.recording.process_tables import ProcessTables
 from deepseek_prof.recording.program_metrics import MetricSink, ProgramMetrics
 from deepseek_prof.recording.run_events import RunEvents
 from deepseek_prof.recording.run_record import RunRecord
 from deepseek_prof.recording.segments import Segment, scan_segment
 from deepseek_prof.recording.span_table import spans_to_arrow
 from deepseek_prof.recording.stack_conversion import StackConversion
-from deepseek_prof.recording.steps import StepBoundaries, steps_to_arrow
-from deepseek_prof.trace.schema import CONTEXTS
 
 LOCK_NAME = "converter.lock"
 PENDING_BYTES = 8 << 20
@@ -46,10 +41,6 @@ _MAX_PART_ROWS = 1 << 21
 _DEVICE_FILES_AT_ONCE = 16
 _MIN_PART_ROWS = 1 << 14
 _ROW_BYTES = 24
-_STEPS_PERIOD_S = 2.0
-_STEPS_SHARE = 0.01
-"""Of our time that may go into writing the steps of a process that runs on."""
-
 
 Watch = Callable[[LiveProcess, int, int, bool], None]
 """Called with a process, its rank, what leads from its clock to the Unix epoch (ns), and whether it lives."""
@@ -84,6 +75,7 @@ class Converter:
         self._processes: dict[str, LiveProcess] = {}
         events = RecordingEvents(run_dir)
         self._record = RunRecord(run_dir, events)
+        self._tables = ProcessTables(self._files, self._record, self._processes)
         self._event_files = EventFiles(self._files)
         self._metrics = ProgramMetrics(run_dir, metrics)
         content = self._record.read()
@@ -135,7 +127,7 @@ class Converter:
         try:
             for process in processes:
                 offset = self._record.clock_offset_ns()
-                steps = self._boundaries_for(process).moved(offset)
+                steps = self._tables.boundaries_for(process).moved(offset)
                 self._stacks.convert(process, pid_turn(process, processes), steps, offset)
         except OSError as error:
             self._record.warn(f"Python stacks could not be written: {error.strerror or error}")
@@ -171,7 +163,7 @@ class Converter:
                     "free some space, and it is converted on the next try or by `deepseek-prof recover`"
                 )
         try:
-            self._settle_steps(processes)
+            self._tables.settle_steps(processes)
             self._spans_evicted += evict_oldest(self._files, self._max_size_bytes)
         except OSError as error:
             self._record.warn(f"a run file could not be replaced: {error.strerror or error}")
@@ -182,7 +174,7 @@ class Converter:
         rank = process.description().get("rank")
         if isinstance(rank, int) and rank >= 0:
             self._files.set_rank(process.pid, rank)
-        states = self._states(process, alive=alive)
+        states = waiting_segments(process.segments(), alive=alive)
         paths = list(states)
         if alive:
             closed = [path for path, state in states.items() if state is not SegmentState.WRITING]
@@ -198,11 +190,11 @@ class Converter:
         self._allocations.convert(
             process,
             self._record.clock_offset_ns(),
-            lambda: self._refresh(process, alive=alive, complete=False),
+            lambda: self._tables.refresh(process, alive=alive, complete=False),
             alive=alive,
             final=final,
         )
-        self._refresh(process, alive=alive, complete=final or not alive)
+        self._tables.refresh(process, alive=alive, complete=final or not alive)
         self._convert_events(process, final=final or not alive)
         self._stacks.collect(process)
         rank_now, offset_ns = self._files.rank(process.pid), self._record.clock_offset_ns()
@@ -213,7 +205,7 @@ class Converter:
         process.finished = not alive
 
     def _convert_events(self, process: LiveProcess, *, final: bool) -> None:
-        boundaries = self._boundaries_for(process)
+        boundaries = self._tables.boundaries_for(process)
         steps_of: StepsOf | None = None
         if len(boundaries.start_ns):
             in_epoch = boundaries.moved(self._record.clock_offset_ns())
@@ -225,7 +217,7 @@ class Converter:
             self._write_device_part(process, files[first : first + _DEVICE_FILES_AT_ONCE])
 
     def _write_device_part(self, process: LiveProcess, files: Sequence[Path]) -> None:
-        boundaries = self._boundaries_for(process)
+        boundaries = self._tables.boundaries_for(process)
         parts = sorted((part for part in self._files.parts if part.pid == process.pid), key=lambda part: part.number)
         contexts_before = len(process.contexts)
         try:
@@ -241,7 +233,7 @@ class Converter:
             self._record.warn(f"work on devices of process {process.pid} is missing: {error}")
             return
         if len(process.contexts) > contexts_before:
-            self._write_contexts(process)
+            self._tables.write_contexts(process)
         if found.spans.num_rows:
             names = [f"{process.directory.name}/{path.name}" for path in files]
             self._files.add(
@@ -249,20 +241,6 @@ class Converter:
             )
         for path in files:
             path.unlink(missing_ok=True)
-
-    def _states(self, process: LiveProcess, *, alive: bool) -> dict[Path, SegmentState]:
-        """The process's segments that hold something to convert."""
-        states: dict[Path, SegmentState] = {}
-        for path in process.segments():
-            try:
-                state = segment_state(path)
-            except FileNotFoundError:
-                continue  # converted, and taken back by its writer just now
-            if state is not SegmentState.CONVERTED:
-                states[path] = state
-            elif not alive:
-                path.unlink(missing_ok=True)
-        return states
 
     def _convert_segments(self, process: LiveProcess, states: dict[Path, SegmentState], *, alive: bool) -> None:
         batch: list[tuple[Path, Segment]] = []
@@ -281,88 +259,23 @@ class Converter:
     def _note_segment(self, process: LiveProcess, path: Path, segment: Segment) -> None:
         process.dropped_spans[segment.tid] = max(segment.dropped, process.dropped_spans.get(segment.tid, 0))
         if segment.damage is not None:
-            self._note_damage(process, path.name, segment.damage, segment.lost)
-
-    def _note_damage(self, process: LiveProcess, name: str, damage: str, spans: int) -> None:
-        self._record.warn(f"{name} of process {process.pid} is damaged: {damage}")
-        self._record.drop(process.pid, f"{name} is damaged: {damage}", spans)
+            self._record.note_damage(process.pid, path.name, segment.damage, segment.lost)
 
     def _write_part(self, process: LiveProcess, batch: Sequence[tuple[Path, Segment]], *, alive: bool) -> None:
         # The log and the steps are read after the segments: both then hold all that the spans refer to.
-        self._refresh(process, alive=alive, complete=True)
+        self._tables.refresh(process, alive=alive, complete=True)
         segments = [segment for _, segment in batch if len(segment)]
         if segments:
-            boundaries = self._boundaries_for(process)
+            boundaries = self._tables.boundaries_for(process)
             table, unknown = spans_to_arrow(
                 segments, process.contexts, process.signatures, boundaries, self._record.clock_offset_ns()
             )
             if unknown:
                 self._record.warn(f"spans of process {process.pid} name contexts that its contexts.log does not hold")
-                self._write_contexts(process)
+                self._tables.write_contexts(process)
             names = [f"{process.directory.name}/{path.name}" for path, _ in batch]
             self._files.add(process.pid, table, names, steps_known=len(boundaries.start_ns) > 0)
         for path, _ in batch:
             dispose(path, alive=alive)
         if self._files.size_bytes > self._max_size_bytes:
             self._spans_evicted += evict_oldest(self._files, self._max_size_bytes)
-
-    # --- contexts and steps
-
-    def _refresh(self, process: LiveProcess, *, alive: bool, complete: bool) -> None:
-        """Reads and writes what is new. Steps, whose file is written anew each time, wait, unless ``complete``."""
-        new_contexts = process.refresh_contexts()
-        if process.log_damage is not None:
-            self._record.warn(f"contexts.log of process {process.pid} is damaged: {process.log_damage}")
-        process.steps.refresh(being_written=alive)
-        for name, damage in process.steps.damage.items():
-            self._note_damage(process, name, damage, 0)
-        steps = process.steps.boundaries
-        first_steps = len(steps.start_ns) > 0 and process.contexts.add_special(STEP_CONTEXT_NAME, Kind.STEP)
-        if new_contexts or first_steps:
-            self._write_contexts(process)
-        if len(steps.start_ns) > process.steps_written and (complete or time.monotonic() >= process.steps_due_s):
-            start_s = time.monotonic()
-            name = steps_file_name(process, self._processes.values())
-            path = self._files.directory("spans", process.pid) / name
-            write_parquet(path, steps_to_arrow(steps, self._record.clock_offset_ns()))
-            process.steps_written = len(steps.start_ns)
-            end_s = time.monotonic()
-            process.steps_due_s = end_s + max(_STEPS_PERIOD_S, (end_s - start_s) / _STEPS_SHARE)
-
-    def _write_contexts(self, process: LiveProcess) -> None:
-        """Replaces the contexts of the process's pid; those of another process with the same pid stay."""
-        path = self._files.contexts_path(process.pid)
-        shared = sum(other.pid == process.pid for other in self._processes.values()) > 1
-        if process.earlier_contexts is None or shared:
-            process.earlier_contexts = read_table(path) if path.exists() else CONTEXTS.empty_table()
-        write_parquet(path, merge_contexts(process.contexts.to_arrow(), process.earlier_contexts))
-
-    def _boundaries_for(self, process: LiveProcess) -> StepBoundaries:
-        """The process's own steps, or those of the first process of its rank that has any (for data workers)."""
-        if len(process.steps.boundaries.start_ns):
-            return process.steps.boundaries
-        rank_directory = self._files.directory("spans", process.pid).parent
-        for other in sorted(self._processes.values(), key=lambda candidate: candidate.order):
-            if self._files.directory("spans", other.pid).parent != rank_directory:
-                continue
-            other.steps.refresh(being_written=other.is_alive())
-            if len(other.steps.boundaries.start_ns):
-                return other.steps.boundaries
-        return process.steps.boundaries
-
-    def _settle_steps(self, processes: Sequence[LiveProcess]) -> None:
-        """Gives steps to parts that were written before the first step of their rank had ended."""
-        unsettled = [part for part in self._files.parts if not part.steps_known]
-        if not unsettled:
-            return
-        by_pid = {process.pid: process for process in processes}
-        for part in unsettled:
-            process = by_pid.get(part.pid)
-            if process is None:
-                continue
-            boundaries = self._boundaries_for(process)
-            if len(boundaries.start_ns) == 0:
-                continue
-            table = read_table(self._files.path(part))
-            steps = boundaries.moved(self._record.clock_offset_ns()).steps_of(table["start_ns"].to_numpy())
-            self._files.rewrite(part, table.set_column(1, table.schema.field("step"), steps))

@@ -15,6 +15,8 @@ from deepseek_prof.recording.segments import Int64s
 LAG_BYTES = 64 << 20
 """Windows of a running process wait until so much has come after them: the spans that launched their work are converted
 by then."""
+_BATCH_SHARE = 4
+"""Then as much as one part in so many of that is converted at once: each time costs a part and a look at all others."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class DeviceFile:
 
     labels: tuple[tuple[str, str], ...]
     """Category and name of each number in the column ``label``."""
-    threads: dict[int, int]
-    """The low 32 bits of ``pthread_self()`` -> the thread's id in the operating system."""
+    threads: dict[int, tuple[int, ...]]
+    """The low 32 bits of ``pthread_self()`` -> the ids in the operating system of the threads that have had it, the
+    latest first."""
     columns: dict[str, Int64s]
 
 
@@ -33,11 +36,12 @@ def due_device_files(directory: Path, *, final: bool) -> list[Path]:
     files = sorted(directory.glob("device-*.bin"))
     if final:
         return files
+    sizes = [path.stat().st_size for path in files]
     behind = 0
     for index in range(len(files) - 1, -1, -1):
-        behind += files[index].stat().st_size
+        behind += sizes[index]
         if behind > LAG_BYTES:
-            return files[: index + 1]
+            return files[: index + 1] if sum(sizes[: index + 1]) >= LAG_BYTES // _BATCH_SHARE else []
     return []
 
 
@@ -57,7 +61,7 @@ def read_device_file(path: Path) -> DeviceFile:
         description = json.loads(data[DEVICE_HEADER.size : DEVICE_HEADER.size + description_bytes])
         rows = int(description["rows"])
         labels = tuple((str(category), str(name)) for category, name in description["labels"])
-        threads = {int(handle): int(tid) for handle, tid in description["threads"].items()}
+        threads = {int(handle): tuple(map(int, tids)) for handle, tids in description["threads"].items() if tids}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunDamagedError(f"{path} is damaged: its description: {error}.") from error
     if rows < 0 or len(data) != begin + rows * 8 * len(DEVICE_COLUMNS):

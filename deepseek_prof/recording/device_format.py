@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,13 +64,14 @@ class DeviceActivities:
             column.append(value)
 
 
-def write_activities(path: Path, activities: DeviceActivities, threads: Mapping[int, int]) -> int:
+def write_activities(path: Path, activities: DeviceActivities, threads: Mapping[int, Sequence[int]]) -> int:
     """Write a window's file, whole or not at all, and return its size in bytes.
 
     Args:
         path: must not exist.
         activities: of the window.
-        threads: the low 32 bits of ``pthread_self()`` -> the thread's id in the operating system.
+        threads: the low 32 bits of ``pthread_self()`` -> the ids in the operating system of the threads that have had
+            it, the latest first.
 
     Raises:
         OSError: the file cannot be written.
@@ -79,7 +80,7 @@ def write_activities(path: Path, activities: DeviceActivities, threads: Mapping[
         {
             "rows": len(activities),
             "labels": list(activities.labels),
-            "threads": {str(handle): tid for handle, tid in threads.items()},
+            "threads": {str(handle): list(tids) for handle, tids in threads.items()},
         },
         ensure_ascii=True,
     ).encode("ascii")

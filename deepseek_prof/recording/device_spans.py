@@ -6,7 +6,7 @@ child of that span's context and belongs to the step in which it was launched, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import ContextTable
 from deepseek_prof.recording.device_files import DeviceFile, read_device_file
 from deepseek_prof.recording.device_format import DEVICE_COLUMNS, MARK
-from deepseek_prof.recording.samples import find_contexts
+from deepseek_prof.recording.samples import UNRESOLVED, find_contexts
 from deepseek_prof.recording.segments import Int64s
 from deepseek_prof.recording.steps import StepBoundaries
 from deepseek_prof.trace.schema import LAUNCHES, SPANS
@@ -70,13 +70,16 @@ def read_device_spans(
         except RunDamagedError as error:
             warn(str(error))
     columns, labels = _joined(windows)
+    earlier = {tids[0]: tids[1:] for window in windows for tids in window.threads.values()}
     category = np.array([name for name, _ in labels], dtype=object)[columns["label"]]
     is_call = np.isin(category, _CALLS)
     starts_work = is_call | (category == MARK)
     # Where each call was in the program.
     around = np.full(len(category), -1, dtype=np.int64)
     rows = np.flatnonzero(starts_work)
-    around[rows] = find_contexts(columns["resource"][rows], columns["start_ns"][rows] + offset_ns, parts)
+    columns["resource"][rows], around[rows] = _callers(
+        columns["resource"][rows], columns["start_ns"][rows] + offset_ns, earlier, parts
+    )
     # A driver call inside a runtime call has the same id: the outer one came first, both are at the same place.
     known, source = _launches(columns["correlation"], rows)
     on_device = ~starts_work
@@ -98,6 +101,31 @@ def _kind(category: str, name: str) -> int:
         return Kind.SYNC if "Synchronize" in name else Kind.RUNTIME
     kind = _WORK.get(category, _FRAMES.get(category))
     return -1 if kind is None else int(kind)
+
+
+def _callers(
+    tid: Int64s, ts_ns: Int64s, earlier: Mapping[int, Sequence[int]], parts: Sequence[Path]
+) -> tuple[Int64s, Int64s]:
+    """The thread of each call and the context around it.
+
+    ``earlier``: the threads that had the handle of a thread before it. Where that one did nothing at the moment of the
+    call, it was one of these that did.
+    """
+    found = find_contexts(tid, ts_ns, parts)
+    lost = np.flatnonzero(found == UNRESOLVED)
+    places, others = [lost[:0]], [tid[:0]]
+    for thread in np.unique(tid[lost]).tolist():
+        mine = lost[tid[lost] == thread]
+        for other in earlier.get(thread, ()):
+            places.append(mine)
+            others.append(np.full(len(mine), other, dtype=np.int64))
+    place, other_tid = np.concatenate(places), np.concatenate(others)
+    if len(place):
+        seen = find_contexts(other_tid, ts_ns[place], parts)
+        hit = seen != UNRESOLVED
+        tid = tid.copy()
+        tid[place[hit]], found[place[hit]] = other_tid[hit], seen[hit]
+    return tid, found
 
 
 def _joined(windows: Sequence[DeviceFile]) -> tuple[dict[str, Int64s], list[tuple[str, str]]]:
@@ -125,7 +153,7 @@ def _threads_of(window: DeviceFile) -> Int64s:
     calls = {number for number, (category, _) in enumerate(window.labels) if category in _CALLS}
     rows = np.flatnonzero(np.isin(window.columns["label"], list(calls)))
     distinct, number = np.unique(resource[rows], return_inverse=True)
-    tids = [window.threads.get(each & _HANDLE_MASK, each) for each in distinct.tolist()]
+    tids = [window.threads.get(each & _HANDLE_MASK, (each,))[0] for each in distinct.tolist()]
     resource[rows] = np.array(tids, dtype=np.int64)[number.reshape(-1)]
     return resource
 

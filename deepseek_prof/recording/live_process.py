@@ -100,6 +100,21 @@ def segment_state(segment: Path) -> SegmentState:
     return SegmentState(state) if state in tuple(SegmentState) else SegmentState.WRITING
 
 
+def waiting_segments(segments: Iterable[Path], *, alive: bool) -> dict[Path, SegmentState]:
+    """Those that hold something to convert; ``alive`` says whether their writer lives. Raises OSError."""
+    states: dict[Path, SegmentState] = {}
+    for path in segments:
+        try:
+            state = segment_state(path)
+        except FileNotFoundError:
+            continue  # converted, and taken back by its writer just now
+        if state is not SegmentState.CONVERTED:
+            states[path] = state
+        elif not alive:
+            path.unlink(missing_ok=True)
+    return states
+
+
 def dispose(segment: Path, *, alive: bool) -> None:
     """Gives a converted segment back to the living writer who has lent it, or deletes it. Raises OSError."""
     if alive:

@@ -18,13 +18,15 @@ class MetricHub:
     """Passes samples on to the subscribers and keeps the last one of each series. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a subscriber may publish too
+        self._delivery = threading.RLock()  # a subscriber may publish too
+        # Apart from the above: a subscriber may wait for a thread that reads, as OpenTelemetry's does.
+        self._lock = threading.Lock()
         self._subscribers: list[Subscriber] = []
         self._latest: dict[SeriesKey, CounterSample] = {}
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """From now on ``subscriber`` gets every sample."""
-        with self._lock:
+        with self._delivery:
             self._subscribers.append(subscriber)
 
     def publish(self, name: str, value: float, unit: str, *, device: str = "cpu", rank: int = 0, ts_ns: int) -> None:
@@ -34,8 +36,9 @@ class MetricHub:
 
     def publish_sample(self, sample: CounterSample) -> None:
         """:meth:`publish` for a sample that is there already."""
-        with self._lock:
-            self._latest[sample.name, sample.device, sample.rank, sample.unit] = sample
+        with self._delivery:
+            with self._lock:
+                self._latest[sample.name, sample.device, sample.rank, sample.unit] = sample
             for subscriber in self._subscribers:
                 subscriber(sample)
 

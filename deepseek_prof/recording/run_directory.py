@@ -91,10 +91,17 @@ def _make_default(script: str) -> Path:
     raise OutputError(f"{root} holds a thousand runs of this second. Name one with --output DIR.")
 
 
+def _without_secrets(address: str) -> str:
+    """An address without the password or token that it may hold: runs are handed on."""
+    return re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", address, maxsplit=1)[0])
+
+
 def _first_content(
     path: Path, settings: RunSettings, command: Sequence[str], script: str, python: str | None
 ) -> dict[str, Any]:
     described = {key: value for key, value in asdict(settings).items() if key not in ("output", "name", "quiet")}
+    if settings.otlp is not None:
+        described["otlp"] = _without_secrets(settings.otlp)
     # Both clocks are read next to each other: their difference dates every span.
     clock = {"monotonic_ns": time.monotonic_ns(), "epoch_ns": time.time_ns()}
     return {

@@ -69,6 +69,11 @@ class RunRecord:
         self._dropped.append({"pid": pid, "reason": reason, "spans": spans})
         self._save()
 
+    def note_damage(self, pid: int, name: str, damage: str, spans: int) -> None:
+        """Warns of a damaged live file, and notes the spans, at most how many, that it costs."""
+        self.warn(f"{name} of process {pid} is damaged: {damage}")
+        self.drop(pid, f"{name} is damaged: {damage}", spans)
+
     def complete(self, processes: Sequence[LiveProcess], files: PartFiles, clock_offset_ns: int) -> None:
         """Adds the processes and the totals; ``clock_offset_ns`` leads from the processes' clock to the Unix epoch.
 

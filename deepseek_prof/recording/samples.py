@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.recording.innermost import innermost
 from deepseek_prof.recording.part_files import read_table
 from deepseek_prof.recording.segments import Int64s
@@ -73,14 +74,22 @@ def rows_of(stretches: pa.Table, period_ns: int, offset_ns: int) -> Samples:
 def find_contexts(tid: Int64s, ts_ns: Int64s, parts: Sequence[Path]) -> Int64s:
     """The context of the innermost span around each moment of a thread; else UNRESOLVED.
 
-    ``parts`` are the process's span files in order. One part is in memory at a time. Raises RunDamagedError or OSError.
+    ``parts`` are the process's span files in order. One is in memory at a time, of those that may hold such a span.
+    Raises RunDamagedError or OSError.
     """
     found = np.full(len(tid), UNRESOLVED, dtype=np.int64)
     waiting = np.arange(len(tid))
     for path in parts:
         if not len(waiting):
             break
-        spans = pq.ParquetFile(path).read(columns=_SPAN_COLUMNS)
+        try:
+            file = pq.ParquetFile(path)
+            groups = _groups_around(file, int(ts_ns[waiting].min()), int(ts_ns[waiting].max()))
+            if not groups:
+                continue
+            spans = file.read_row_groups(groups, columns=_SPAN_COLUMNS)
+        except pa.ArrowException as error:
+            raise RunDamagedError(f"{path} is damaged: {error}.") from error
         on_host = spans["device"].is_null().to_numpy()
         span_tid = spans["tid"].to_numpy()
         for thread in np.unique(tid[waiting]):
@@ -95,6 +104,22 @@ def find_contexts(tid: Int64s, ts_ns: Int64s, parts: Sequence[Path]) -> Int64s:
             hit = index >= 0
             found[rows[hit]] = spans["context_id"].to_numpy()[mine[index[hit]]]
         waiting = waiting[found[waiting] == UNRESOLVED]
+    return found
+
+
+def _groups_around(file: pq.ParquetFile, first_ns: int, last_ns: int) -> list[int]:
+    """The row groups whose statistics do not exclude a span of the host around a moment from ``first`` to ``last``."""
+    start_at, dur_at, device_at = (file.schema.names.index(name) for name in ("start_ns", "dur_ns", "device"))
+    found = []
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        start, dur, device = (group.column(place).statistics for place in (start_at, dur_at, device_at))
+        is_told = start is not None and dur is not None and start.has_min_max and dur.has_min_max
+        if is_told and (start.min > last_ns or start.max + dur.max < first_ns):
+            continue
+        if device is not None and device.has_null_count and device.null_count == 0:
+            continue  # all of it is work on devices
+        found.append(number)
     return found
 
 

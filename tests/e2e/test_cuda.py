@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deepseek_prof.analysis.gpu.summary import device_names
 from deepseek_prof.trace.run import Run
 from tests.support.recording import run_cli, write_program
 
@@ -101,8 +102,14 @@ def _kernels(run: Run) -> list[dict[str, Any]]:
 
 
 def test_every_launch_has_its_layer_phase_and_step(tmp_path: Path) -> None:
-    run, stderr = _record(tmp_path, "\n    attach()\n    for _ in range(6): step()\n")
+    body = """
+    attach()
+    child.current().update(devices=["NVIDIA H100 80GB HBM3"])
+    for _ in range(6): step()
+    """
+    run, stderr = _record(tmp_path, body)
     with run:
+        assert device_names(run) == ("NVIDIA H100 80GB HBM3",)
         found = [(row["step"], row["name"], row["layer"], row["phase"]) for row in _kernels(run)]
         (process,) = run.processes
     assert found == [
@@ -180,6 +187,45 @@ def test_a_failing_driver_costs_the_work_on_devices_only(tmp_path: Path) -> None
         assert run.rows("SELECT count(*) FROM spans WHERE kind = 'step'") == [(3,)]
         assert _kernels(run) == []
     assert b"CUDA work is no longer recorded: RuntimeError: CUPTI_ERROR_INSUFFICIENT_PRIVILEGES" in stderr
+
+
+def test_threads_that_come_and_go_lose_nothing(tmp_path: Path) -> None:
+    """A server with a thread for each request: none of them comes back to end the window that it began."""
+    body = """
+    cuda_windows.LONGEST_NS = 1_000_000
+    attach()
+    for _ in range(20):
+        thread = threading.Thread(target=lambda: model(torch.ones(1, 4)))
+        thread.start(); thread.join()
+        time.sleep(0.001)
+    """
+    run, stderr = _record(tmp_path, body)
+    with run:
+        assert len(_kernels(run)) == 40
+        assert {row["layer"] for row in _kernels(run)} == {"0", "2"}  # whoever had the thread's handle later
+        (process,) = run.processes
+    assert process["cuda_recording"]["windows"] > 1
+    assert b"no longer recorded" not in stderr
+
+
+def test_ctrl_c_during_a_wait_for_the_device_is_the_programs(tmp_path: Path) -> None:
+    body = """
+    import signal
+    attach()
+    step()
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+    Device.settle = interrupted
+    try:
+        for _ in range(100): step()
+        print("not interrupted")
+    except KeyboardInterrupt:
+        print("interrupted")
+    Device.settle = lambda self: None
+    """
+    program = write_program(tmp_path, _DEVICE + _MODEL + body)
+    done = run_cli("run", "--cuda", "kernels", "--output", str(tmp_path / "run"), str(program), cwd=tmp_path)
+    assert done.stdout == b"interrupted\n", done.stderr.decode()
 
 
 _EVENTS = """

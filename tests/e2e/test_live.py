@@ -68,10 +68,10 @@ def run_live(terminal: Tmux, program: Path, *words: str, options: str = "") -> N
 
 def left_sane(terminal: Tmux, before: str, status: int) -> None:
     """The shell has its terminal back as it was, and the command ended with ``status``."""
-    terminal.write("echo status=$?; stty -g")
+    terminal.wait_for_prompt()  # what is typed while the view gives the terminal back may be thrown away
+    terminal.write("echo status=$? settings=$(stty -g).")
     terminal.press("Enter")
-    shown = terminal.wait_for(f"status={status}")
-    assert before in shown
+    terminal.wait_for(f"status={status} settings={before}.")
     assert [terminal.state(name) for name in ("alternate_on", "cursor_flag", "mouse_any_flag")] == ["0", "1", "0"]
 
 

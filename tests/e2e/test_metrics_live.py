@@ -32,7 +32,7 @@ def test_metrics_of_a_live_run(terminal: Tmux, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = f"--metrics-port {port} --alert 'throughput > 0' --alert-exit-status 9 --output run"
-    terminal.write(f"{COMMAND} run --live {options} {program} {tmp_path / 'stop'}")
+    terminal.write(f"{COMMAND} run --live {options} {program} {tmp_path / 'stop'}; echo status=$?")
     terminal.press("Enter")
     terminal.wait_for("Output")
     end_s = time.monotonic() + TIMEOUT_S
@@ -46,8 +46,6 @@ def test_metrics_of_a_live_run(terminal: Tmux, tmp_path: Path) -> None:
     terminal.wait_for("finished")
     terminal.press("q")
     terminal.wait_for("alert: throughput > 0")  # held while the view had the terminal
-    terminal.write("echo status=$?")
-    terminal.press("Enter")
     terminal.wait_for("status=9")
 
 

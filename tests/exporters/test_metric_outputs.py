@@ -146,3 +146,21 @@ def test_a_base_address_gets_the_metrics_path(given: str, used: str) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError, match="is no address"):
         metrics_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "exported_name"),
+    [
+        ("wait", "µs", "deepseek_prof_wait_seconds"),
+        ("price", "€", "deepseek_prof_price"),
+        ("n" * 200, "u" * 200, f"deepseek_prof_{'n' * 150}_{'u' * 63}"),
+    ],
+)
+def test_names_and_units_that_otlp_refuses_do_not_reach_it(
+    hub: MetricHub, receiver: Receiver, name: str, unit: str, exported_name: str
+) -> None:
+    """The SDK raises where a sample is published: on the thread that records."""
+    sender = OtlpSender(hub, receiver.url, pytest.fail)
+    hub.publish(name, 2.0, unit, device="program", ts_ns=1)
+    sender.close()
+    assert [key for key, _, _ in receiver.points()] == [exported_name]

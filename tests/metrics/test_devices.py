@@ -82,6 +82,36 @@ def test_memory_of_other_accelerators_is_told_from_the_process(gaudi: SimpleName
     ]
 
 
+def test_cuda_is_looked_at_where_the_program_uses_it_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To count devices before would keep what the program forks later from using them."""
+
+    def counted() -> int:
+        raise AssertionError("counted")
+
+    def asked_the_device(_index: int) -> tuple[int, int]:
+        raise AssertionError("makes a context on a device that the program does not use")
+
+    (tmp_path / "live").mkdir()
+    attachment = Attachment(tmp_path / "live", ChildSettings())
+    log = MetricLog(attachment)
+    monkeypatch.setattr(torch.cuda, "is_available", counted)
+    monkeypatch.setattr(torch.cuda, "device_count", counted)
+    AcceleratorMetrics(log).poll()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", asked_the_device)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: (70, 0)[index])
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: (100, 0)[index])
+    AcceleratorMetrics(log).poll()
+    log.flush()
+    (path,) = attachment.directory.glob("metrics-*.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(each["device"], each["name"], each["value"]) for each in rows] == [
+        ("cuda:0", "memory_allocated", 70.0),
+        ("cuda:0", "memory_reserved", 100.0),
+    ]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_there_is_none() -> None:
     assert Cuda.count() == 0

@@ -65,6 +65,11 @@ class Tmux:
             self._pause()
         return shown
 
+    def wait_for_prompt(self) -> None:
+        """Return once the shell waits for a command, at the end of the screen."""
+        while not self.screen().rstrip().endswith(f"{PROMPT}$"):
+            self._pause()
+
     def wait_until_gone(self, text: str) -> str:
         """The screen once ``text`` does not stand on it any more."""
         while text in (shown := self.screen()):

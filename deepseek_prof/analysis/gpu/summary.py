@@ -117,7 +117,8 @@ def gpu_summary(run: Run, condition: Condition | None = None, measured: DevicePe
 def device_names(run: Run) -> tuple[str, ...]:
     """The models of the devices that did work, each once, as their driver calls them; empty where nobody noted them."""
     used = run.kept_rows("SELECT DISTINCT rank, pid, device FROM raw_spans WHERE device IS NOT NULL ORDER BY ALL")
-    listed = {(each.get("rank"), each.get("pid")): each.get("devices") for each in run.processes}
+    # A program that is not distributed tells no rank: its files are those of rank 0.
+    listed = {(each.get("rank") or 0, each.get("pid")): each.get("devices") for each in run.processes}
     found: list[str] = []
     for rank, pid, device in used:
         names, number = listed.get((rank, pid)), str(device).rpartition(":")[2]

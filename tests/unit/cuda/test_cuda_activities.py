@@ -95,14 +95,14 @@ def test_the_drivers_numbers_are_read_where_they_are_told() -> None:
 
 
 def test_windows_are_written_in_order_with_the_threads_of_their_time(tmp_path: Path) -> None:
-    writer = ActivityWriter(lambda: tmp_path, lambda: {2: 71})
+    writer = ActivityWriter(lambda: tmp_path, lambda: {2: [71, 70]})
     for name in ("first", "second"):
         writer.put(lambda name=name: read_events([Event("kernel", name, 1)], 0, with_metadata=False))  # type: ignore[misc]
     writer.put(DeviceActivities)
     writer.finish()
     found = [read_device_file(path) for path in sorted(tmp_path.iterdir())]
     assert [each.labels for each in found] == [(("kernel", "first"),), (("kernel", "second"),)]
-    assert found[0].threads == {2: 71}
+    assert found[0].threads == {2: (71, 70)}
     assert writer.activities == 2
     assert writer.failure is None
 

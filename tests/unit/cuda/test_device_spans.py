@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.model import Kind, Phase
 from deepseek_prof.recording import device_files
 from deepseek_prof.recording.converter import Converter
 from deepseek_prof.recording.device_format import DEVICE_HEADER, DeviceActivities, write_activities
 from deepseek_prof.recording.live_process import LiveProcess
 from deepseek_prof.recording.part_files import PartFiles
+from deepseek_prof.recording.samples import UNRESOLVED, find_contexts
 from deepseek_prof.trace.run import Run
 from tests.support.live import (
     DEAD_PID,
@@ -27,7 +30,7 @@ from tests.support.live import (
 )
 
 MAIN, ENGINE = 71, 72
-HANDLES = {0xF0000001: MAIN, 0x00000002: ENGINE}
+HANDLES = {0xF0000001: (MAIN,), 0x00000002: (ENGINE,)}
 """Low halves of ``pthread_self()``; the first is negative as CUPTI's signed number."""
 MAIN_CALLS, ENGINE_CALLS = 0xF0000001 - (1 << 32), 2
 
@@ -198,3 +201,28 @@ def test_windows_of_a_running_process_wait_for_the_spans_that_launched_them(
     process.end()
     converter.finish()
     assert {row["step"] for row in _spans(run_dir) if row["name"] == "kernel_0"} == {0, 1}
+
+
+def test_windows_are_converted_by_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_files, "LAG_BYTES", 8_000)
+    due = []
+    for number in range(14):
+        (tmp_path / f"device-{number:05d}.bin").write_bytes(b"x" * 1_000)
+        due.append(len(device_files.due_device_files(tmp_path, final=False)))
+    # Nine make the first one due; it waits for a second.
+    assert due == [0] * 9 + [2, 3, 4, 5, 6]
+
+
+def test_parts_of_another_time_are_not_read(run_dir: Path) -> None:
+    process = add_process(run_dir, DEAD_PID)
+    layer = process.context("fc", kind=Kind.LAYER)
+    spans = [(1_000 * number, 900, 900, layer) for number in range(1, 400)]
+    process.spans(MAIN, spans)
+    finish(run_dir)
+    (old,) = (run_dir / "spans").rglob("part-*.parquet")
+    data = bytearray(old.read_bytes())
+    data[8:200] = b"\xff" * 192  # what it holds cannot be read any more; its footer can
+    old.write_bytes(data)
+    with pytest.raises((OSError, RunDamagedError)):
+        find_contexts(np.array([MAIN]), np.array([OFFSET_NS + 5_100]), [old])
+    assert find_contexts(np.array([MAIN]), np.array([OFFSET_NS + 900_000]), [old]).tolist() == [UNRESOLVED]

@@ -44,7 +44,9 @@ class Event:
         self._stream.host_ns = max(self._stream.host_ns, self.at_ns)
 
     def elapsed_time(self, end_event: Event) -> float:
-        """Milliseconds."""
+        """Milliseconds; as in CUDA an error where one of the two is yet to come."""
+        if not (self.query() and end_event.query()):
+            raise RuntimeError("CUDA error: device not ready")
         return (end_event.at_ns - self.at_ns) / MS
 
 
@@ -103,3 +105,19 @@ def test_what_the_device_has_not_passed_is_not_read() -> None:
     rows = _rows(_run(stream, pool, 10))
     assert rows == []
     assert stream.waits == 1
+
+
+def test_a_layer_on_a_slower_stream_is_waited_for_with_its_step() -> None:
+    stream, slow = Stream(behind_ns=0), Stream(behind_ns=5_000 * MS)
+    made = iter([stream.make(), slow.make(), slow.make(), stream.make(), stream.make()])
+    timer, activities = StepTimer(EventPool(lambda: next(made))), DeviceActivities()
+    timer.step(lambda: stream.host_ns)
+    timer.enter("side", stream.host_ns)
+    timer.leave()
+    stream.host_ns += MS
+    timer.step(lambda: stream.host_ns)
+    timer.read(activities, 0, 77)
+    assert _rows(activities) == []
+    stream.host_ns = slow.host_ns = slow.host_ns + slow.behind_ns
+    timer.read(activities, 0, 77)
+    assert {row["label"][1] for row in _rows(activities)} == {"", "step", "side"}

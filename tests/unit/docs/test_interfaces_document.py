@@ -1,4 +1,4 @@
-"""docs/interfaces.md says what ``top``, ``diff``, ``sql`` and ``logs`` write, field by field."""
+"""docs/interfaces.md says what ``top``, ``diff``, ``gpu``, ``sql`` and ``logs`` write, field by field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deepseek_prof.cli.app import build_app
+from deepseek_prof.importing.importer import import_traces
 from deepseek_prof.trace.statement import VIEWS
+from tests.support.chrome_trace import one_training_step, write_trace
 from tests.support.drawn import module, op, write_drawn_run
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "interfaces.md").read_text(encoding="utf-8")
@@ -116,3 +118,20 @@ def test_logs(runs: tuple[str, str]) -> None:
         row = json.loads(line)
         assert set(row) <= set(documented)
         check(row, documented)
+
+
+def test_gpu(tmp_path: Path) -> None:
+    import_traces([write_trace(tmp_path / "trace.json", one_training_step())], tmp_path / "run")
+    found = json.loads(output("gpu", str(tmp_path / "run"), "--format", "json"))
+    rows = re.findall(r"^\| `(\w+)` \| (?:`([\w, ]+)`)? ?\|", section("`gpu --format json`"), re.MULTILINE)
+    documented = {name: entry.split(", ") for name, entry in rows}
+    assert list(found) == list(documented)
+    assert set(found["tables"]) == {"layer", "operator", "type", "kernel"}
+    found["tables"] = found["tables"]["kernel"]
+    shown = []
+    for name, value in found.items():
+        entry = value[0] if isinstance(value, list) and value else value
+        if isinstance(entry, dict):
+            shown.append(name)
+            assert list(entry) == documented[name]
+    assert {"window", "devices", "streams", "launches", "tensor_cores", "tables"} <= set(shown)

@@ -63,3 +63,18 @@ def test_what_exists_is_refused_and_kept(folder: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(OutputError, match="--output"):
         create_run_directory(RunSettings(output=Path("/proc/no/run")), COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("http://me:secret@host:4318/v1/metrics?token=secret#secret", "http://host:4318/v1/metrics"),
+        ("https://se@cret@host", "https://host"),
+        ("http://localhost:4318", "http://localhost:4318"),
+        ("http://[::1]:4318/@path", "http://[::1]:4318/@path"),
+    ],
+)
+def test_a_run_holds_no_password_of_what_metrics_are_sent_to(folder: Path, address: str, kept: str) -> None:
+    path = create_run_directory(RunSettings(otlp=address), COMMAND, "train")
+    assert read_run_file(path)["settings"]["otlp"] == kept
+    assert "cret" not in (path / "run.json").read_text(encoding="utf-8")
