@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepseek_prof.config import RunSettings
 from deepseek_prof.optimizer.candidate import Candidate
@@ -39,13 +40,19 @@ def compare(
         CandidateError: a process ended or could not record.
         OutputError: the run directories cannot be made.
     """
-    from deepseek_prof.analysis.diff import diff
-    from deepseek_prof.trace.run import Run
-
     repeats = max(_MIN_REPEATS, min(_MAX_REPEATS, int(_WORTH_NS / max(call_ns, 1))))
     before, after = folder / "eager", folder / "changed"
     for process, path in ((eager, before), (changed, after)):
-        _record(process, path, repeats, timeout_s)
+        with recording(process.argv, path) as live:
+            process.ask({"do": "record", "live": str(live), "repeats": repeats}, timeout_s)
+    return compare_runs(before, after, root)
+
+
+def compare_runs(before: Path, after: Path, root: str) -> Comparison:
+    """Compare two recordings, of calls or of training steps, by layer and by operator. Raises RunDamagedError."""
+    from deepseek_prof.analysis.diff import diff
+    from deepseek_prof.trace.run import Run
+
     with Run.open(before) as a, Run.open(after) as b:
         layers, operators = (diff(a, b, by, limit=_LIMIT) for by in ("layer", "op"))
         rows, notes = _with_graphs(layers.rows, b, root)
@@ -81,14 +88,21 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_NAMED])}{more}"
 
 
-def _record(process: Candidate, path: Path, repeats: int, timeout_s: float) -> None:
+@contextmanager
+def recording(argv: Sequence[str], path: Path, steps: tuple[int, int] | None = None) -> Iterator[Path]:
+    """A new run directory; what a process leaves in the folder that this yields becomes the run.
+
+    ``steps``: the first and the last that the process records, if not all.
+
+    Raises:
+        OutputError: the run directory cannot be made.
+    """
     from deepseek_prof.recording.converter import Converter
     from deepseek_prof.recording.run_directory import LIVE_NAME, create_run_directory
     from deepseek_prof.trace.run_file import update_run_file
 
-    settings = RunSettings(quiet=True, output=path)
-    create_run_directory(settings, process.argv, path.name)
-    message: dict[str, Any] = {"do": "record", "live": str(path.resolve() / LIVE_NAME), "repeats": repeats}
-    process.ask(message, timeout_s)
+    settings = RunSettings(quiet=True, output=path, steps=steps)
+    create_run_directory(settings, argv, path.name)
+    yield path.resolve() / LIVE_NAME
     Converter(path, max_size_bytes=settings.max_size_bytes).finish()
     update_run_file(path, status="finished", ended_ns=time.time_ns())

@@ -146,7 +146,8 @@ def _training_measurer(command: Command, found: Surveyed, settings: OptimizeSett
     if settings.metric is not None:
         raise UsageError("--metric is for inference: a training is held against the losses of its own steps.")
     target = Target(command.argv, found.root, found.call, found.training)
-    return TrainingMeasurer(target, plan(found.steps, found.step_ns, settings.budget_s), settings.goal)
+    steps = plan(found.steps, found.step_ns, settings.budget_s)
+    return TrainingMeasurer(target, steps, settings.goal, recordings=found.run_dir / "candidates")
 
 
 def optimize(

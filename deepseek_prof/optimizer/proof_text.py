@@ -7,7 +7,8 @@ from deepseek_prof.text import clean, duration, percent
 
 _LIMIT = 400
 COMPARED = (
-    "Mean self time in a call, from recordings of both. Layers of a compiled graph count for the layer around it."
+    "Mean self time in a call, in training in a step, from recordings of both. "
+    "Layers of a compiled graph count for the layer around it."
 )
 _OF_GOAL = {
     "latency": "{speedup:.2f} × as fast as eager",

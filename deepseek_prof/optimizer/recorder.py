@@ -18,10 +18,20 @@ def record(live: Path, call_all: Callable[[], Any], repeats: int) -> None:
     Raises:
         RecorderError: no recorder works here.
     """
-    child = import_module(_RECORDER)
-    child.begin(live, child.ChildSettings(parent_pid=os.getppid()))
+    begin(live)
     try:
         for _ in range(repeats):
             call_all()
     finally:
-        child.end()
+        end()
+
+
+def begin(live: Path, steps: tuple[int, int] | None = None) -> None:
+    """Record this process from now on, or its steps from the first of ``steps`` to the last. Raises as ``record``."""
+    child = import_module(_RECORDER)
+    child.begin(live, child.ChildSettings(parent_pid=os.getppid(), steps=steps))
+
+
+def end() -> None:
+    """End what ``begin`` began. Within a hook of ``Optimizer.step`` that must not return: hooks are taken away."""
+    import_module(_RECORDER).end()

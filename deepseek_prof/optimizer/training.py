@@ -17,11 +17,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from deepseek_prof.optimizer import passes
+from deepseek_prof.optimizer import passes, recorder
 from deepseek_prof.optimizer.capture import SEED
 from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
@@ -55,7 +56,8 @@ class Training:
 
     The job: ``root`` (module that takes the time), ``passes`` or the ``file`` that was made of them (``path``,
     ``lossy``), ``warm`` (steps before the first round) and ``nudge``: before and after each of these, change the
-    weights as rounding does, so that the losses show what becomes of it.
+    weights as rounding does, so that the losses show what becomes of it. With ``live``, a folder of a run directory,
+    the steps ``recorded`` (first, last) are recorded there, and the process makes no more than ``warm`` steps.
     """
 
     def __init__(self, channel: Channel, job: dict[str, Any]) -> None:
@@ -79,7 +81,13 @@ class Training:
         self._start_ns = self._began_ns
 
     def install(self) -> None:
-        """Inject what has to be there before the program's own code runs, and begin to watch."""
+        """Inject what has to be there before the program's own code runs, and begin to watch.
+
+        Raises:
+            RecorderError: the job asks for a recording, and no recorder works here.
+        """
+        if self._job["live"] is not None:  # first: its hooks see a step's end before the program is held up in ours
+            recorder.begin(Path(self._job["live"]), tuple(self._job["recorded"]))
         for handler, config in self._chosen:
             if isinstance(handler, Injector):
                 handler.inject(config)
@@ -185,6 +193,8 @@ class Training:
         assert self._captured is not None
         self._is_warm = True
         warm_ns = time.perf_counter_ns() - self._began_ns
+        if self._job["live"] is not None:  # such a process is asked for nothing more
+            recorder.end()
         with unseen(self._captured.module):
             evidence = [each.fired() for each in self._applied]
         for (handler, config), each in zip(self._chosen, evidence, strict=True):

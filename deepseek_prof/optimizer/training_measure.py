@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from deepseek_prof.analysis.bootstrap import MIN_STEPS
-from deepseek_prof.errors import UsageError
+from deepseek_prof.errors import OutputError, RunDamagedError, UsageError
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target
+from deepseek_prof.optimizer.comparison import compare_runs, recording
 from deepseek_prof.optimizer.measure import ROUND_NS, Limit, Taken, changes, figures, time_together, with_verdict
 from deepseek_prof.optimizer.results import CandidateResult
 from deepseek_prof.optimizer.search import FULL_ROUNDS
@@ -22,6 +23,9 @@ from deepseek_prof.optimizer.training_loss import Curves, compare
 
 ATTACH = "deepseek_prof.optimizer.training"
 WARM_STEPS = 3
+RECORDED_STEPS = 8
+"""No more than the least that a program has after its first: it is run anew to be recorded."""
+_RECORDED = (WARM_STEPS, WARM_STEPS + RECORDED_STEPS - 1)
 _PROFILED_STEPS = 3
 _BURSTS = 2
 _PART_OF_BUDGET = 0.1
@@ -68,9 +72,16 @@ class TrainingProcess(Candidate):
         *,
         nudge: bool = False,
         file: dict[str, Any] | None = None,
+        live: Path | None = None,
     ) -> None:
-        """``file``: what applies the passes in their place, as ``training_file.AppliedFile``."""
-        super().__init__(target, ATTACH, {"passes": list(passes), "warm": WARM_STEPS, "nudge": nudge, "file": file})
+        """``file``: what applies the passes in their place, as ``training_file.AppliedFile``.
+
+        ``live``: where the steps after the first ones are recorded. Such a process can only be prepared.
+        """
+        warm = WARM_STEPS if live is None else WARM_STEPS + RECORDED_STEPS
+        recorded = {"live": None if live is None else str(live), "recorded": _RECORDED}
+        job = {"passes": list(passes), "warm": warm, "nudge": nudge, "file": file, **recorded}
+        super().__init__(target, ATTACH, job)
         self.losses: list[list[float]] = []
 
     def prepare(self, timeout_s: float) -> dict[str, Any]:
@@ -99,6 +110,8 @@ class TrainingMeasurer:
     plan: Plan
     goal: str = "latency"
     prepare_s: float = 300.0
+    recordings: Path | None = None
+    """Folder of the recordings of candidates that are explained; None: they are not recorded."""
     seed: int = 0
     signatures: tuple[str, ...] = ()
 
@@ -109,7 +122,8 @@ class TrainingMeasurer:
             CandidateError: eager itself does not run.
         """
         process = TrainingProcess(self.target, list(zip(row.passes, row.options, strict=True)))
-        return self._measured(process, row, rounds, left_s, explain=explain)
+        row = self._measured(process, row, rounds, left_s, explain=explain)
+        return self._compared(row) if explain and self.recordings is not None and row.figures is not None else row
 
     def measure_file(self, path: Path, row: CandidateResult, rounds: int) -> CandidateResult:
         """The row as it is with the file that was made of it in place of its passes. Raises as ``measure``."""
@@ -149,6 +163,28 @@ class TrainingMeasurer:
                 return replace(row, operators=changes(eager, candidate, self.prepare_s)) if explain else row
             except CandidateError as error:
                 return replace(row, status="failed", reason=str(error))
+
+    def _compared(self, row: CandidateResult) -> CandidateResult:
+        """With what changed by layer and operator. What was measured stays, whatever happens to that."""
+        assert self.recordings is not None
+        folder = self.recordings / str(self.seed)
+        before, after = folder / "eager", folder / "changed"
+        try:
+            self._record(before, ())
+            self._record(after, list(zip(row.passes, row.options, strict=True)))
+            return replace(row, comparison=compare_runs(before, after, self.target.root))
+        except (CandidateError, OutputError, RunDamagedError) as error:
+            return replace(row, notes=(*row.notes, f"what changed by layer is not known: {error}"))
+
+    def _record(self, path: Path, passes: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """A run of the program with these passes, recorded. Raises CandidateError, OutputError."""
+        with (
+            recording(self.target.argv, path, _RECORDED) as live,
+            TrainingProcess(self.target, passes, live=live) as process,
+        ):
+            told = process.prepare(self.prepare_s)
+            if told["status"] == "refused":
+                raise CandidateError(str(told["reason"]))
 
     def end_eager(self) -> None:
         """Nothing is kept between candidates: the steps of a program pass."""

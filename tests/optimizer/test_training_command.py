@@ -27,7 +27,8 @@ def test_json_holds_the_proof_of_a_training(tmp_path: Path) -> None:
     assert fused["status"] in ("win", "inconclusive", "slower"), fused["reason"]
     assert len(fused["numerics"]["losses"]) == len(fused["numerics"]["baseline_losses"]) == fused["numerics"]["steps"]
     assert fused["numerics"]["losses"] == pytest.approx(fused["numerics"]["baseline_losses"], rel=1e-4)
-    assert fused["predicted"] > 1
+    recorded = json.loads(Path(proof["profile"], "run.json").read_text())
+    assert fused["predicted"] > 1, {key: recorded.get(key) for key in ("processes", "dropped", "warnings")}
     assert by_pass["dataloader"]["status"] == "refused"
     assert proof["winner"] is None or proof["winner"]["interval"][0] > proof["winner"]["control"][1]
 
