@@ -48,6 +48,8 @@ def document(result: BenchmarkResult) -> str:
 def merged(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
     """Return the first result with the sections of the others, which replace those of the same name.
 
+    The title of a section that was held to fewer of the machine's CPUs says so, with the load beside it.
+
     Raises BenchmarkError where they come from different machines or versions: one table must not mix them.
     """
     first, *others = results
@@ -55,7 +57,8 @@ def merged(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
     for other in others:
         if (other.versions, _hardware(other)) != (first.versions, _hardware(first)):
             raise BenchmarkError("the results come from different machines or versions")
-        sections |= {entry.name: entry for entry in other.measurements}
+        held = "" if other.machine["cpus"] == first.machine["cpus"] else _held(other)
+        sections |= {entry.name: replace(entry, title=entry.title + held) for entry in other.measurements}
     return replace(
         first,
         quick=any(each.quick for each in results),
@@ -65,7 +68,12 @@ def merged(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
 
 
 def _hardware(result: BenchmarkResult) -> dict[str, object]:
-    return {key: value for key, value in result.machine.items() if key != "load_average_at_start"}
+    return {key: value for key, value in result.machine.items() if key not in ("load_average_at_start", "cpus")}
+
+
+def _held(result: BenchmarkResult) -> str:
+    machine = result.machine
+    return f", held to {machine['cpus']} of the CPUs, load {machine['load_average_at_start']:.1f} at the start"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

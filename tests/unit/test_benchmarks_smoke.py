@@ -116,6 +116,15 @@ def test_results_of_one_machine_become_one_page(tmp_path: Path) -> None:
         merged([first, replace(again, versions={"torch": "3"})])
 
 
+def test_a_section_that_was_held_to_fewer_cpus_says_so(tmp_path: Path) -> None:
+    first, _ = run_scripted(tmp_path, Scripted())
+    held, _ = run_scripted(tmp_path, Scripted(name="second", title="Second"))
+    held = replace(held, machine={**held.machine, "cpus": 1, "load_average_at_start": 2.25})
+
+    titles = [entry.title for entry in merged([first, held]).measurements]
+    assert titles == ["Scripted", "Second, held to 1 of the CPUs, load 2.2 at the start"]
+
+
 def test_a_burst_does_not_decide_the_time_of_a_step() -> None:
     moments, now_ns = [0], 0
     for step in range(1_000):
