@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from deepseek_prof.cli.parsing import options_behind
 from deepseek_prof.errors import OutputError, UsageError
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h)\s*")
@@ -16,6 +17,7 @@ _SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600}
 
 
 def optimize_command(
+    context: typer.Context,
     command: Annotated[
         list[str] | None, typer.Argument(metavar="PROGRAM [ARGUMENTS]...", help="As after `python`.")
     ] = None,
@@ -106,6 +108,8 @@ def optimize_command(
         raise OutputError(f"{html} exists already. Name another file with --html, or replace it with --force.")
     resolved = factory_command(model) if model else resolve_command(command or [])
     narrator = Narrator(quiet=quiet)
+    if behind := options_behind(context.command, command or []):
+        narrator.warn(f"the program gets {' '.join(behind)}: options of deepseek-prof stand before the program.")
     result = optimize_program(resolved, settings, narrator)
     if format == "json":
         print(json.dumps(result.as_json()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperCommand
@@ -18,6 +19,12 @@ def takes_value(command: TyperCommand) -> dict[str, bool]:
         if option.param_type_name == "option"
         for name in (*option.opts, *option.secondary_opts)
     }
+
+
+def options_behind(command: Any, program: Sequence[str]) -> list[str]:
+    """Options of ``command`` that stand behind the program, and so are taken for arguments of the program."""
+    options = takes_value(command)
+    return [word for word in program[1:] if word.startswith("--") and word.partition("=")[0] in options]
 
 
 class ProgramCommand(TyperCommand):

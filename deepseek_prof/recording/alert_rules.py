@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from deepseek_prof.errors import UsageError
@@ -27,7 +27,8 @@ ALIASES = {
     "utilisation": ("gpu_utilisation", "gpu_utilization", "utilization"),
     "utilization": ("gpu_utilisation", "gpu_utilization", "utilization"),
 }
-"""Short names, each for the first of these that the run has."""
+"""Short names, each for the first of these that the run has. ``loss`` is every loss: a program may have several."""
+_LOSS = re.compile(r"(?:^|[^a-z])loss(?:es)?(?:$|[^a-z])", re.IGNORECASE)
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne,
@@ -78,9 +79,11 @@ class AlertRule:
     drop: float | None = None
     """A fraction of what is usual."""
 
-    def names(self) -> tuple[str, ...]:
-        """The metrics that it may mean, the preferred one first."""
-        return ALIASES.get(self.metric, (self.metric,))
+    def watches(self, name: str, seen: Container[str]) -> bool:
+        """Whether it is on the metric ``name`` of a run that has had the metrics ``seen``, this one among them."""
+        if self.metric == "loss":
+            return _LOSS.search(name) is not None
+        return name == next((each for each in ALIASES.get(self.metric, (self.metric,)) if each in seen), None)
 
     def unit_problem(self, unit: str) -> str | None:
         """Why the rule does not fit a metric in ``unit`` of the hub; None where it does."""

@@ -50,12 +50,12 @@ class AlertWatch:
         with self._lock:
             self._seen.add(sample.name)
             for number, rule in enumerate(self._rules):
-                if sample.name == next((name for name in rule.names() if name in self._seen), None):
+                if rule.watches(sample.name, self._seen):
                     self._look(number, rule, sample)
 
     def unseen(self) -> list[str]:
         """The rules on metrics that the run did not have, at its end."""
-        return [rule.text for rule in self._rules if not self._seen.intersection(rule.names())]
+        return [rule.text for rule in self._rules if not any(rule.watches(name, self._seen) for name in self._seen)]
 
     def _look(self, number: int, rule: AlertRule, sample: CounterSample) -> None:
         problem = rule.unit_problem(sample.unit)

@@ -73,6 +73,13 @@ def test_what_does_not_fit_is_said(words: list[str], message: str, tmp_path: Pat
     assert message in result.stderr.decode()
 
 
+def test_options_behind_the_program_are_told_to_be_its_own(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("")
+    words = ["--passes", "magic", "train.py", "--mode=training", "--epochs", "2", "--html", "x"]
+    said = run_words(cli_command("optimize", *words), cwd=tmp_path).stderr.decode()
+    assert "the program gets --mode=training --html: options of deepseek-prof stand before" in " ".join(said.split())
+
+
 def test_a_factory_and_a_metric(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\n"

@@ -52,6 +52,16 @@ class Watched:
         return sorted((json.loads(line) for line in lines), key=lambda row: int(row["ts_ns"]))
 
 
+def test_loss_is_every_loss(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "loss is nan")
+    watched.play("lossless", [NAN])
+    assert watched.watch.unseen() == ["loss is nan"]
+    watched.play("d_loss", [1.0, NAN, 2.0])
+    watched.play("generator.loss (Trainer)", [1.0, 1.0, 1.0, NAN])
+    assert watched.watch.unseen() == []
+    assert watched.events() == [("alert_fired", 1), ("alert_cleared", 2), ("alert_fired", 3)]
+
+
 def test_a_bound_fires_after_its_time_and_clears(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "p99_latency > 50ms for 3s")
     slow, quick = 60e6, 40e6
