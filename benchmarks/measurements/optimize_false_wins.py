@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,10 @@ _TIMEOUT_S = 120.0
 class FalseWins:
     """Three programs a round, each with two eager processes and a third one in the place of a candidate."""
 
-    name: str = "optimize-false-wins"
-    title: str = "Optimizer: wins claimed for eager against itself, three programs"
+    name: str
+    title: str
+    claims: Callable[[str, int, int], bool]
+    """Whether a win is claimed for the third process of a model, in so many rounds, drawn with a seed."""
     max_rounds: int | None = 20
     in_default_set: bool = False
 
@@ -33,31 +35,26 @@ class FalseWins:
         """1 where a win was claimed, else 0, of each program; ``first`` before the second measurement."""
         found: dict[str, float] = {}
         for model in MODELS:
-            first = claims(model, QUICK_ROUNDS, 2 * index)
+            first = self.claims(model, QUICK_ROUNDS, 2 * index)
             found[f"{model}_first"] = float(first)
-            found[model] = float(first and claims(model, 5 if session.quick else FULL_ROUNDS, 2 * index + 1))
+            found[model] = float(first and self.claims(model, 5 if session.quick else FULL_ROUNDS, 2 * index + 1))
         return found
 
     def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
         """Return the share of false wins over all rounds, and that of the first measurement alone."""
-        return share_rows(samples, MODELS)
-
-
-def share_rows(samples: Sequence[Sample], models: Sequence[str]) -> tuple[Row, ...]:
-    """The share of claimed wins of ``models`` in percent, and that of the first measurement (``<model>_first``)."""
-    if not samples:
-        return ()
-    shares = [
-        {
-            "share": sum(sample[f"{model}{suffix}"] for sample in samples for model in models)
-            / (len(samples) * len(models))
-        }
-        for suffix in ("", "_first")
-    ]
-    return present(
-        row([shares[0]], lambda sample: sample["share"] * 100, "false wins", "%", bar=5.0),
-        row([shares[1]], lambda sample: sample["share"] * 100, "before the second measurement", "%"),
-    )
+        if not samples:
+            return ()
+        shares = [
+            {
+                "share": sum(sample[f"{model}{suffix}"] for sample in samples for model in MODELS)
+                / (len(samples) * len(MODELS))
+            }
+            for suffix in ("", "_first")
+        ]
+        return present(
+            row([shares[0]], lambda sample: sample["share"] * 100, "false wins", "%", bar=5.0),
+            row([shares[1]], lambda sample: sample["share"] * 100, "before the second measurement", "%"),
+        )
 
 
 def claims(model: str, rounds: int, seed: int) -> bool:
@@ -73,4 +70,6 @@ def claims(model: str, rounds: int, seed: int) -> bool:
     return found.median > MIN_GAIN and is_win(found, ratio(eager, control))
 
 
-FALSE_WINS = FalseWins()
+FALSE_WINS = FalseWins(
+    "optimize-false-wins", "Optimizer: wins claimed for eager against itself, three programs", claims
+)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
-from benchmarks.measurements.optimize_false_wins import MODELS, share_rows
-from benchmarks.results import BenchmarkError, Row, Sample
-from benchmarks.session import Session
+from benchmarks.measurements.optimize_false_wins import FalseWins
+from benchmarks.results import BenchmarkError
 from deepseek_prof.optimizer.candidate import CandidateError, Target
 from deepseek_prof.optimizer.measure import time_together
-from deepseek_prof.optimizer.search import FULL_ROUNDS, QUICK_ROUNDS
 from deepseek_prof.optimizer.timing import MIN_GAIN, is_win, ratio_of
 from deepseek_prof.optimizer.training_loss import Curves, compare
 from deepseek_prof.optimizer.training_measure import TrainingProcess
@@ -21,29 +17,6 @@ MODULE = "benchmarks.programs.optimize_trainings"
 _REPEATS = 10
 """Steps of a round: some tens of milliseconds."""
 _TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True)
-class TrainingFalseWins:
-    """Three trainings a round, each run by two eager processes and a third one in the place of a candidate."""
-
-    name: str = "optimize-training-false-wins"
-    title: str = "Optimizer: wins claimed for eager trainings against themselves, three programs"
-    max_rounds: int | None = 20
-    in_default_set: bool = False
-
-    def measure_round(self, session: Session, index: int) -> Sample:
-        """1 where a win was claimed, else 0, of each program; ``first`` before the second measurement."""
-        found: dict[str, float] = {}
-        for model in MODELS:
-            first = claims(model, QUICK_ROUNDS, 2 * index)
-            found[f"{model}_first"] = float(first)
-            found[model] = float(first and claims(model, 5 if session.quick else FULL_ROUNDS, 2 * index + 1))
-        return found
-
-    def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
-        """Return the share of false wins over all rounds, and that of the first measurement alone."""
-        return share_rows(samples, MODELS)
 
 
 def claims(model: str, rounds: int, seed: int) -> bool:
@@ -67,4 +40,8 @@ def claims(model: str, rounds: int, seed: int) -> bool:
     return learnt.failure is None and found.median > MIN_GAIN and is_win(found, ratio_of(eager, control))
 
 
-TRAINING_FALSE_WINS = TrainingFalseWins()
+TRAINING_FALSE_WINS = FalseWins(
+    "optimize-training-false-wins",
+    "Optimizer: wins claimed for eager trainings against themselves, three programs",
+    claims,
+)
