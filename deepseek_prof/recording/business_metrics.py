@@ -70,11 +70,11 @@ class ProcessThroughput:
                 self._publish(start_ns + dur_ns, rank, offset_ns)
         if self._since_ns is None:
             return
+        end_ns = int(boundaries.start_ns[-1] + boundaries.dur_ns[-1])
         if ended and self._seen > self._since:
-            last = len(boundaries.start_ns) - 1
-            self._publish(int(boundaries.start_ns[last] + boundaries.dur_ns[last]), rank, offset_ns)
+            self._publish(end_ns, rank, offset_ns)
         elif not ended:
-            self._tell_stall(now_ns, rank, offset_ns)
+            self._tell_stall(end_ns, now_ns, rank, offset_ns)
 
     def _publish(self, end_ns: int, rank: int, offset_ns: int) -> None:
         assert self._since_ns is not None
@@ -87,12 +87,13 @@ class ProcessThroughput:
         self._hub.publish("throughput_steps", self._last_rate, "1/s", rank=rank, ts_ns=ts_ns)
         self._since, self._since_ns = self._seen, end_ns
 
-    def _tell_stall(self, now_ns: int, rank: int, offset_ns: int) -> None:
-        """No step has ended for long: the rate is now at most one in the time that this has taken."""
-        assert self._since_ns is not None
-        elapsed_ns = now_ns - self._since_ns
-        if self._seen > self._since or elapsed_ns < STALLED_INTERVALS * INTERVAL_NS or now_ns < self._stall_due_ns:
+    def _tell_stall(self, end_ns: int, now_ns: int, rank: int, offset_ns: int) -> None:
+        """No step has ended for long, the last one at ``end_ns``: the rate is at most one in the time since then."""
+        elapsed_ns = now_ns - end_ns
+        if elapsed_ns < STALLED_INTERVALS * INTERVAL_NS or now_ns < self._stall_due_ns:
             return
+        if self._seen > self._since:
+            self._publish(end_ns, rank, offset_ns)
         bound = 1e9 / elapsed_ns
         if bound < self._last_rate:
             self._hub.publish("throughput_steps", bound, "1/s", rank=rank, ts_ns=now_ns + offset_ns)

@@ -73,6 +73,16 @@ def test_a_program_that_hangs_loses_throughput() -> None:
     assert values(hub)["throughput_steps"] == pytest.approx(0.1)
 
 
+def test_a_hang_within_an_interval_is_told_too() -> None:
+    hub = MetricHub()
+    process = ProcessThroughput(hub)
+    done = steps([100 * MS] * 25)
+    for now_s in range(8, 400, 4):
+        process.refresh_steps(done, 0, OFFSET_NS, now_s * S, ended=False)
+    assert values(hub)["throughput_steps"] < 0.01
+    assert len(done.start_ns) == 25
+
+
 def test_samples_and_tokens_a_second() -> None:
     hub = MetricHub()
     process = ProcessThroughput(hub)
