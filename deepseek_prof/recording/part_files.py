@@ -87,7 +87,7 @@ class PartFiles:
         self.parts: list[Part] = []
         self.damaged: list[str] = []
         """What is wrong with parts that could not be read; they stay as they are."""
-        for kind in ("spans", "contexts", "sums", "allocations"):
+        for kind in ("spans", "contexts", "sums", "launches", "allocations"):
             for leftover in (run_dir / kind).glob("rank=*/**/.*.tmp"):
                 leftover.unlink(missing_ok=True)
         self._load()
@@ -173,8 +173,11 @@ class PartFiles:
         numbers = [part_number(path.name) for path in directory.glob("part-*.parquet")]
         name = f"part-{max(numbers, default=self.last_summed(pid)) + 1:05d}.parquet"
         metadata = {SEGMENTS_KEY: json.dumps(segments).encode(), STEPS_KNOWN_KEY: b"1" if steps_known else b"0"}
+        launches_path = self.directory("launches", pid) / name
         if launches is not None:
-            write_parquet(self.directory("launches", pid) / name, launches)
+            write_parquet(launches_path, launches)
+        else:
+            launches_path.unlink(missing_ok=True)  # of a part of this number that was never finished
         size = write_parquet(directory / name, table, metadata)
         part = Part(pid, name, table.num_rows, size, steps_known)
         self.parts.append(part)

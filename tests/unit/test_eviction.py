@@ -35,6 +35,19 @@ def test_the_oldest_part_becomes_sums_by_thread_and_context(tmp_path: Path) -> N
     assert summed_spans(files, 7) == 4
 
 
+def test_a_part_has_no_launches_of_one_that_was_never_finished(tmp_path: Path) -> None:
+    files = PartFiles(tmp_path)
+    (tmp_path / "launches/rank=0/pid=7").mkdir(parents=True)
+    stale = tmp_path / "launches/rank=0/pid=7/part-00000.parquet"
+    leftover = stale.with_name(".part-00001.parquet.tmp")
+    stale.touch()
+    leftover.touch()
+    files.add(7, spans((1, 10, 5, 2)), [], steps_known=True)
+    assert not stale.exists()
+    PartFiles(tmp_path)
+    assert not leftover.exists()
+
+
 def test_sums_add_up_over_parts_and_stay_apart_by_process(tmp_path: Path) -> None:
     files = PartFiles(tmp_path)
     for pid, dur_ns in ((7, 5), (8, 50), (7, 6), (7, 7)):
