@@ -73,7 +73,6 @@ class CounterWriter:
         """Write what has been taken since the last part."""
         by_rank: dict[int, list[CounterSample]] = defaultdict(list)
         taken = self._samples[:]
-        del self._samples[: len(taken)]
         for sample in taken:
             by_rank[sample.rank].append(sample)
         for rank, samples in by_rank.items():
@@ -81,6 +80,7 @@ class CounterWriter:
             folder.mkdir(parents=True, exist_ok=True)
             rows = [{key: getattr(sample, key) for key in COUNTERS.names} for sample in samples]
             write_parquet(folder / f"part-{self._parts:05d}.parquet", pa.Table.from_pylist(rows, schema=COUNTERS))
+        del self._samples[: len(taken)]  # written now: after a full disk they are still here
         self._parts += bool(by_rank)
 
     def _take(self, sample: CounterSample) -> None:

@@ -72,3 +72,15 @@ def test_what_was_sampled_is_in_the_file(tree: tuple[int, int], tmp_path: Path) 
     found = {(row["device"], row["name"], row["unit"]) for row in rows}
     assert found == {(DEVICE, "rss", "bytes"), (DEVICE, "cpu", "percent")}
     assert (tmp_path / "counters" / "rank=0").is_dir()
+
+
+def test_what_a_full_disk_refused_is_written_later(tree: tuple[int, int], tmp_path: Path) -> None:
+    parent, _ = tree
+    writer = CounterWriter(tmp_path, parent, [ProcessMetrics()])
+    (tmp_path / "counters").write_text("in the way")
+    writer.poll()
+    with pytest.raises(OSError, match="counters"):
+        writer.close()
+    (tmp_path / "counters").unlink()
+    writer.close()
+    assert [path.name for path in (tmp_path / "counters" / "rank=0").iterdir()] == ["part-00000.parquet"]
