@@ -58,7 +58,10 @@ class ProgramMetrics:
         send_metrics_to(None)
         while self._undo:
             self._undo.pop()()
-        self._reader.finish()
+        try:
+            self._reader.finish()
+        except Exception as error:  # noqa: BLE001  # a device that has failed: the rest of the recording is to end well
+            self._fail(error)
         self.log.flush()
         if self.log.lost:
             self._emit("warning", "collector_failed", {"message": f"{self.log.lost} metric values were not written"})

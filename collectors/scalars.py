@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import time
 from collections import deque
@@ -30,6 +31,7 @@ class ScalarReader:
     """Reads scalars of the computer's memory at once, those of accelerators when their copy has arrived."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._waiting: deque[tuple[Any, torch.Tensor, int, Then]] = deque()
         self._free: dict[tuple[torch.device, torch.dtype], list[tuple[Any, torch.Tensor]]] = {}
 
@@ -50,6 +52,7 @@ class ScalarReader:
 
     def poll(self) -> None:
         """Hand on what has arrived."""
+        self._leave_to_parent()
         while self._waiting:
             event, held, told_ns, then = self._waiting[0]
             if _is_capturing(event.device) or not event.query():  # to ask an event would break the capture
@@ -64,10 +67,18 @@ class ScalarReader:
                 then(value, told_ns)
 
     def finish(self) -> None:
-        """The program is at its end: wait for the rest."""
+        """The program is at its end: wait for the rest. Raises what a device that has failed makes torch raise."""
+        self._leave_to_parent()
         for event, _, _, _ in list(self._waiting):
             event.synchronize()
         self.poll()
+
+    def _leave_to_parent(self) -> None:
+        """In a fork, forget the copies that the parent waits for: its devices cannot be asked here."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._waiting.clear()
+            self._free.clear()
 
     def _begin_copy(self, tensor: torch.Tensor, then: Then) -> None:
         if _is_capturing(tensor.device):
