@@ -30,7 +30,7 @@ class GpmSampler:
         self._nvml = nvml
         self._handle = handle
         self._samples = (nvml.nvmlGpmSampleAlloc(), nvml.nvmlGpmSampleAlloc())
-        nvml.nvmlGpmSampleGet(handle, self._samples[0])
+        self._begun = False
 
     @classmethod
     def of(cls, nvml: Any, handle: Any) -> GpmSampler | None:
@@ -38,11 +38,17 @@ class GpmSampler:
         return cls(nvml, handle) if nvml.nvmlGpmQueryDeviceSupport(handle).isSupportedDevice else None
 
     def read(self) -> Iterator[tuple[str, float, str]]:
-        """Name, value and unit of all that the GPU tells of the time since the call before. Raises NVMLError."""
+        """Name, value and unit of all that the GPU tells of the time since the call before; the first call begins it.
+
+        Raises NVMLError.
+        """
         nvml = self._nvml
         before, now = self._samples
         nvml.nvmlGpmSampleGet(self._handle, now)
         self._samples = (now, before)
+        if not self._begun:
+            self._begun = True
+            return
         wanted = [*_PERCENT.items(), *_MIB_PER_S.items()]
         asked = nvml.c_nvmlGpmMetricsGet_t()
         asked.version = nvml.NVML_GPM_METRICS_GET_VERSION

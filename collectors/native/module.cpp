@@ -76,6 +76,7 @@ PyObject* start(PyObject*, PyObject* args) {
   Py_XSETREF(layer_resolver, Py_NewRef(resolver));
   Py_XSETREF(inputs_note, Py_NewRef(note));
   counted_root = nullptr;
+  counted_calls = 0;
   deepseek_prof::Settings settings;
   settings.operators = operators != 0;
   settings.signatures = signatures != 0;
