@@ -95,13 +95,6 @@ def parse_steps(text: str) -> tuple[int, int]:
     return first, last
 
 
-def parse_rate(text: str) -> int:
-    """Samples a second, 1 to 1000. Raises UsageError."""
-    if not re.fullmatch(r"\s*\d{1,4}\s*", text) or not 1 <= int(text) <= 1000:
-        raise UsageError(f"{text!r} is not a usable rate: it is a whole number of samples a second, 1 to 1000.")
-    return int(text)
-
-
 def _whole_number(what: str, first: int, last: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"\s*[0-9]{1,6}\s*", text) or not first <= int(text) <= last:
@@ -109,6 +102,9 @@ def _whole_number(what: str, first: int, last: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+parse_rate = _whole_number("a usable rate of samples a second", 1, 1000)
 
 
 def _choice(allowed: tuple[str, ...]) -> Callable[[str], str]:
