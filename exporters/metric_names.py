@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from deepseek_prof.interfaces import CounterSample
-from deepseek_prof.recording.metric_hub import MetricHub
 
 PREFIX = "deepseek_prof"
 _MAX_NAME, _MAX_UNIT = 150, 63
@@ -92,10 +92,10 @@ def exported(sample: CounterSample) -> ExportedMetric:
     return ExportedMetric("_".join(parts), sample.value * factor, ucum, _written(about), _pairs(labels))
 
 
-def latest_by_name(hub: MetricHub) -> dict[str, list[ExportedMetric]]:
-    """The last sample of each series by exported name; of series that become one, the newest."""
+def latest_by_name(samples: Iterable[CounterSample]) -> dict[str, list[ExportedMetric]]:
+    """The last samples of series by exported name; of series that become one, the newest."""
     found: dict[str, dict[tuple[tuple[str, str], ...], ExportedMetric]] = {}
-    for sample in sorted(hub.latest(), key=lambda sample: sample.ts_ns):
+    for sample in sorted(samples, key=lambda sample: sample.ts_ns):
         metric = exported(sample)
         found.setdefault(metric.name, {})[metric.labels] = metric
     return {name: list(series.values()) for name, series in found.items()}

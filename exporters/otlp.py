@@ -57,7 +57,10 @@ class OtlpSender:
             ) from error
         self._hub = hub
         self._observation = Observation
-        self._known: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
+        """Names and units of the hub that have a gauge: each sample passes here, and few need a name made."""
+        self._sources: dict[str, list[tuple[str, str]]] = {}
+        """Of which of them each gauge tells: two may become one."""
         self._lock = threading.Lock()
         self._log = _Warnings(warn)
         logging.getLogger("opentelemetry").addHandler(self._log)
@@ -71,18 +74,26 @@ class OtlpSender:
             self._saw(sample)
 
     def _saw(self, sample: CounterSample) -> None:
+        source = (sample.name, sample.unit)
+        if source in self._known:
+            return
         metric = exported(sample)
         with self._lock:
-            if metric.name in self._known:
-                return
-            self._known.add(metric.name)
+            self._known.add(source)
+            sources = self._sources.setdefault(metric.name, [])
+            has_gauge = bool(sources)
+            sources.append(source)
+        if has_gauge:
+            return
         self._meter.create_observable_gauge(
             metric.name, [self._observer(metric.name)], unit=metric.unit, description=metric.help
         )
 
     def _observer(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            series = latest_by_name(self._hub).get(name, [])
+            sources = self._sources[name]
+            samples = (sample for sample in self._hub.latest() if (sample.name, sample.unit) in sources)
+            series = latest_by_name(samples).get(name, [])
             return [self._observation(metric.value, dict(metric.labels)) for metric in series]
 
         return observe

@@ -23,7 +23,7 @@ class HubCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One family a name."""
-        for name, series in sorted(latest_by_name(self._hub).items()):
+        for name, series in sorted(latest_by_name(self._hub.latest()).items()):
             family = Metric(name, series[0].help, "gauge")
             for metric in series:
                 family.add_sample(name, dict(metric.labels), metric.value)
