@@ -45,7 +45,7 @@ _STEP_NAME = "ProfilerStep#"
 
 
 class ChromeTraceExporter:
-    """Threads and streams as tracks, spans as complete events, arrows from launch to kernel and to backward, counters."""
+    """Threads, streams and counters as tracks, spans as complete events, arrows to kernels and to backward."""
 
     summary = "Trace Event Format, for ui.perfetto.dev and chrome://tracing; import reads it back"
     suffix = ".trace.json.gz"
@@ -69,8 +69,7 @@ class ChromeTraceExporter:
             events.write(stream.table(window), file)
             events.write_arrows(arrows.leaving(window), "s", file)
             events.write_arrows(arrows.arriving(window), "f", file)
-        for track in counter_tracks(run, stream):
-            file.write(_counter_text(track, stream.start_ns))
+        file.writelines(_counter_text(track, stream.start_ns) for track in counter_tracks(run, stream))
         file.write(b"]}\n")
 
 
