@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deepseek_prof.importing.event_table import Int64s
+from deepseek_prof.importing.event_columns import Int64s
 from deepseek_prof.importing.labels import Label
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.captured_calls import captured_kind
