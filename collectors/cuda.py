@@ -121,7 +121,7 @@ class CudaRecorder:
             step, now_ns, for_capture=for_capture
         ):
             return
-        if torch.cuda.is_current_stream_capturing():
+        if self._graphs.is_capturing or torch.cuda.is_current_stream_capturing():
             return  # to wait for the device would break the capture
         if not self._changing.acquire(blocking=False):
             return  # another thread is at it

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 
@@ -51,17 +51,32 @@ class GraphWatch:
         # Each capture has a number of its own, also of a graph that is captured again.
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._begun: WeakKeyDictionary[Any, tuple[int, int]] = WeakKeyDictionary()
+        self._under_way: WeakSet[Any] = WeakSet()
 
     def begin(self, undo: list[Callable[[], None]]) -> None:
         """Watch from now on; what ends it is added to ``undo``."""
         graph = getattr(torch.cuda, "CUDAGraph", None)
         if graph is None:
             return
-        for function in (self._capture_begins, self._capture_ended, self._replay_begins, self._replayed):
+        ours: tuple[Callable[..., None], ...] = (
+            self._capture_begins,
+            self._capture_began,
+            self._capture_ended,
+            self._replay_begins,
+            self._replayed,
+        )
+        for function in ours:
             stays_outside(function)
-        replace(graph, "capture_begin", lambda original: _around(original, self._capture_begins, None), undo)
+        replace(
+            graph, "capture_begin", lambda original: _around(original, self._capture_begins, self._capture_began), undo
+        )
         replace(graph, "capture_end", lambda original: _around(original, None, self._capture_ended), undo)
         replace(graph, "replay", lambda original: _around(original, self._replay_begins, self._replayed), undo)
+
+    @property
+    def is_capturing(self) -> bool:
+        """Whether any thread captures: to wait for the device would break that."""
+        return len(self._under_way) > 0
 
     def take(self) -> list[GraphMark]:
         """The marks of the window that ends now. A capture that has not ended belongs to no window."""
@@ -73,19 +88,25 @@ class GraphWatch:
         self._before_capture()
         self._numbers[graph] = next(self._next)
         self._begun.pop(graph, None)
+        self._under_way.add(graph)
         if self._is_open():
             self._begun[graph] = self._window, time.monotonic_ns()
 
-    def _capture_ended(self, graph: Any, _: int) -> None:
+    def _capture_began(self, graph: Any, _: int, failed: bool) -> None:
+        if failed:
+            self._under_way.discard(graph)
+
+    def _capture_ended(self, graph: Any, _: int, failed: bool) -> None:
+        self._under_way.discard(graph)
         window, start_ns = self._begun.pop(graph, (-1, 0))
-        if window == self._window and self._is_open():
+        if not failed and window == self._window and self._is_open():
             self._note(graph, start_ns, is_capture=True)
 
     def _replay_begins(self, _: Any) -> None:
         self._before_replay()
 
-    def _replayed(self, graph: Any, start_ns: int) -> None:
-        if graph in self._numbers and self._is_open():
+    def _replayed(self, graph: Any, start_ns: int, failed: bool) -> None:
+        if not failed and graph in self._numbers and self._is_open():
             self._note(graph, start_ns, is_capture=False)
 
     def _note(self, graph: Any, start_ns: int, *, is_capture: bool) -> None:
@@ -96,9 +117,9 @@ class GraphWatch:
 def _around(
     original: Callable[..., Any],
     before: Callable[[Any], None] | None,
-    after: Callable[[Any, int], None] | None,
+    after: Callable[[Any, int, bool], None],
 ) -> Callable[..., Any]:
-    """``after`` is told when the call itself began, and not called where it failed."""
+    """``after`` is told when the call itself began, and whether it failed."""
 
     @passes_through
     def call(graph: Any, *args: Any, **kwargs: Any) -> Any:
@@ -108,10 +129,10 @@ def _around(
         try:
             result = original(graph, *args, **kwargs)
         except BaseException as error:
+            after(graph, start_ns, True)
             leave_out_wrapper(error)
             raise
-        if after is not None:
-            after(graph, start_ns)
+        after(graph, start_ns, False)
         return result
 
     return call
