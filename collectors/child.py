@@ -153,10 +153,16 @@ class Attachment:
             self.warn(f"no Python stacks are recorded: {error}")
 
     def _start_memory_history(self) -> None:
+        from deepseek_prof.collectors.memory_labels import LayerLabels
         from deepseek_prof.collectors.memory_snapshot import start_history
+        from deepseek_prof.collectors.operators import NativeRecorder
 
+        labels = None
+        # One alone may watch the layers.
+        if isinstance(self.recorder, NativeRecorder) and self.settings.cuda != "events":
+            labels = LayerLabels(self.recorder, lambda: self.position()[2], self.warn)
         try:
-            start_history(self.warn)
+            start_history(self.warn, labels)
         except (RecorderError, RuntimeError, AttributeError) as error:  # a private interface of torch
             self.settings = replace(self.settings, memory_snapshot=False)
             self.warn(f"no memory snapshot: {error}")

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from deepseek_prof.collectors.dynamo import passes_through
+from deepseek_prof.model import COMPILED_KERNEL
 
-EVENT = "compiled_kernel"
 _LISTENED = "set_kernel_post_grad_provenance_tracing"
 _MODULE = "torch._inductor.debug"
 _BOUND_BEFORE = ("torch._inductor.codegen.triton", "torch._inductor.codegen.cpp")
@@ -67,7 +67,7 @@ class CompiledKernels:
             self._emit("warning", "collector_failed", {"message": f"layers of {kernel_name} are not known: {error!r}"})
             return
         if layers:
-            self._emit("debug", EVENT, {"kernel": kernel_name, "layers": layers})
+            self._emit("debug", COMPILED_KERNEL, {"kernel": kernel_name, "layers": layers})
 
 
 def _nodes(node_schedule: Any) -> Iterable[Any]:

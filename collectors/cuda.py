@@ -19,19 +19,20 @@ from torch._C._autograd import kineto_available
 
 from deepseek_prof.collectors.cuda_activities import ActivityWriter, read_events
 from deepseek_prof.collectors.cuda_events import CudaEvents
+from deepseek_prof.collectors.cuda_graphs import GraphWatch
 from deepseek_prof.collectors.cuda_kineto import KinetoCuda
 from deepseek_prof.collectors.cuda_windows import WindowPlan
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.steps import replace
 from deepseek_prof.collectors.tracebacks import leave_out_wrapper
 from deepseek_prof.errors import RecorderError
+from deepseek_prof.recording.device_format import HANDLE_MASK
 
 if TYPE_CHECKING:
     from deepseek_prof.collectors.child import Attachment
 
 AUTO_BUDGET = 0.03
 """Of the program's time that windows may take unless kernels or a budget are asked for."""
-_HANDLE_MASK = 0xFFFFFFFF
 _THREADS_A_HANDLE = 64
 """So many threads of one handle are told with a window; those before have hardly anything in it."""
 
@@ -79,6 +80,8 @@ class CudaRecorder:
             budget = AUTO_BUDGET
         self._plan = WindowPlan(settings.steps, budget, time.monotonic_ns())
         self._writer = ActivityWriter(lambda: attachment.directory, self._threads)
+        # A loop that only replays a graph calls no module: so a replay is a place where windows change, too.
+        self._graphs = GraphWatch(lambda: self._plan.is_open, self._before_capture, self.tick)
         # Reentrant: a signal's handler may begin the program's own profiler.
         self._changing = threading.RLock()
         self._aside = False
@@ -100,20 +103,25 @@ class CudaRecorder:
         for name in ("_prepare_profiler", "_enable_profiler"):
             replace(profiler, name, lambda original: self._around(original, self._step_aside, None), self._undo)
         replace(profiler, "_disable_profiler", lambda original: self._around(original, None, self._resume), self._undo)
-        # A loop that only replays a graph calls no module.
-        graph = getattr(torch.cuda, "CUDAGraph", None)
-        if graph is not None:
-            replace(graph, "replay", lambda original: self._around(original, self.tick, None), self._undo)
+        self._graphs.begin(self._undo)
 
     def tick(self) -> None:
         """A place where windows may change; any thread may come here."""
+        self._change(for_capture=False)
+
+    def _before_capture(self) -> None:
+        self._change(for_capture=True)
+
+    def _change(self, *, for_capture: bool) -> None:
         if self._rests():
             return
         step = self._attachment.position()[0]
         now_ns = time.monotonic_ns()
-        if not self._plan.wants_close(step, now_ns) and not self._plan.wants_open(step, now_ns):
+        if not self._plan.wants_close(step, now_ns) and not self._plan.wants_open(
+            step, now_ns, for_capture=for_capture
+        ):
             return
-        if torch.cuda.is_current_stream_capturing():
+        if self._graphs.is_capturing or torch.cuda.is_current_stream_capturing():
             return  # to wait for the device would break the capture
         if not self._changing.acquire(blocking=False):
             return  # another thread is at it
@@ -122,7 +130,7 @@ class CudaRecorder:
                 return
             if self._plan.wants_close(step, now_ns):
                 self._close(last=self._plan.is_over(step))
-            self._open(step)
+            self._open(step, for_capture=for_capture)
         except Exception as error:  # noqa: BLE001  # whatever CUPTI or the driver cannot do here; the program goes on
             self._give_up(error)
         finally:
@@ -153,20 +161,22 @@ class CudaRecorder:
             }
         }
 
-    def _open(self, step: int) -> None:
+    def _open(self, step: int, *, for_capture: bool) -> None:
         self._count_reading()
         begin_ns = time.monotonic_ns()
-        if not self._plan.wants_open(step, begin_ns):
+        within_budget = self._plan.wants_open(step, begin_ns)
+        if not within_budget and not self._plan.wants_open(step, begin_ns, for_capture=for_capture):
             return
         if self._writer.is_behind:
             self._skipped += 1
             return
         self._profiler.open()
-        self._plan.opened(step, time.monotonic_ns())
+        self._plan.opened(step, time.monotonic_ns(), for_capture=not within_budget)
         self._plan.spend(time.monotonic_ns() - begin_ns)
 
     def _close(self, *, last: bool) -> None:
         self._plan.closed()
+        marks = self._graphs.take()
         try:
             self._profiler.settle()  # the time of work that had to be done anyway
         finally:  # the device may have failed, or Ctrl-C come meanwhile: the program's own profiler still needs Kineto
@@ -174,7 +184,7 @@ class CudaRecorder:
             result = self._profiler.close(last=last)
         # Kineto tells Unix time; live files hold the monotonic clock.
         offset_ns = time.time_ns() - time.monotonic_ns()
-        self._writer.put(lambda: read_events(result.events(), offset_ns, with_metadata=self._with_metadata))
+        self._writer.put(lambda: read_events(result.events(), offset_ns, marks, with_metadata=self._with_metadata))
         self._windows += 1
         self._plan.spend(time.monotonic_ns() - begin_ns)
 
@@ -200,7 +210,7 @@ class CudaRecorder:
         """By handle, which the system gives to one thread after another, the latest first."""
         found: dict[int, list[int]] = {}
         for tid, handle in reversed(self._native.thread_ids()):
-            tids = found.setdefault(handle & _HANDLE_MASK, [])
+            tids = found.setdefault(handle & HANDLE_MASK, [])
             if len(tids) < _THREADS_A_HANDLE:
                 tids.append(tid)
         return found

@@ -9,11 +9,15 @@ import queue
 import re
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from deepseek_prof.recording.device_format import DeviceActivities, write_activities
+from deepseek_prof.collectors.cuda_graphs import GraphMark
+from deepseek_prof.recording.captured_calls import captured_kind, orders_streams
+from deepseek_prof.recording.device_format import GRAPH_CAPTURE, GRAPH_REPLAY, DeviceActivities, write_activities
 
 _ON_DEVICE = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "cuda_sync"})
 _CALLS = frozenset({"cuda_runtime", "cuda_driver"})
@@ -30,12 +34,15 @@ _NUMBER = {
 }
 
 
-def read_events(events: Sequence[Any], offset_ns: int, *, with_metadata: bool) -> DeviceActivities:
-    """The activities among Kineto's events; calls that start, await and allocate nothing are left out.
+def read_events(
+    events: Sequence[Any], offset_ns: int, graphs: Sequence[GraphMark] = (), *, with_metadata: bool
+) -> DeviceActivities:
+    """The activities among Kineto's events; calls that start, await, allocate and capture nothing are left out.
 
     Args:
         events: of ``_ProfilerResult.events()``, times since the Unix epoch.
         offset_ns: what leads from CLOCK_MONOTONIC to the clock of ``events``.
+        graphs: captures and replays of the same window.
         with_metadata: whether the events hold the driver's numbers: bytes, graphs.
     """
     activities = DeviceActivities()
@@ -60,14 +67,33 @@ def read_events(events: Sequence[Any], offset_ns: int, *, with_metadata: bool) -
                 event.device_resource_id(),
                 **(_numbers(event.metadata_json()) if with_metadata else {}),
             )
+    is_captured = _during_captures(graphs)
     for number, (category, event) in enumerate(calls):
         if number % _AT_ONCE == 0:
             time.sleep(0)
         correlation, name = event.correlation_id(), event.name()
-        if correlation in started or _NOTABLE.search(name):
-            start_ns, thread = event.start_ns() - offset_ns, event.device_resource_id()
-            activities.append(category, name, start_ns, event.duration_ns(), correlation, -1, thread)
+        start_ns = event.start_ns() - offset_ns
+        if correlation in started or _NOTABLE.search(name) or (is_captured(start_ns) and _makes_graphs(name)):
+            activities.append(
+                category, name, start_ns, event.duration_ns(), correlation, -1, event.device_resource_id()
+            )
+    for mark in graphs:
+        category = GRAPH_CAPTURE if mark.is_capture else GRAPH_REPLAY
+        dur_ns = mark.end_ns - mark.start_ns
+        activities.append(category, "", mark.start_ns, dur_ns, -1, -1, mark.tid, graph=mark.number)
     return activities
+
+
+def _during_captures(graphs: Sequence[GraphMark]) -> Callable[[int], bool]:
+    """Whether a moment is in a capture. Those of several threads may overlap."""
+    captures = sorted((each.start_ns, each.end_ns) for each in graphs if each.is_capture)
+    starts = [start for start, _ in captures]
+    ends = list(accumulate((end for _, end in captures), max, initial=0))
+    return lambda ts_ns: ts_ns < ends[bisect_right(starts, ts_ns)]
+
+
+def _makes_graphs(name: str) -> bool:
+    return captured_kind(name) is not None or orders_streams(name)
 
 
 def _numbers(metadata: str) -> dict[str, int]:

@@ -10,6 +10,9 @@ SHORTEST_NS = 500_000_000
 LONGEST_NS = 5_000_000_000
 """What a window without the end of a step may hold, as with replays of a graph that no layer is around."""
 
+MAX_FOR_CAPTURES = 16
+"""So many windows may begin beyond the budget because a CUDA graph is captured, for all its replays depend on that."""
+
 
 class WindowPlan:
     """Decides at each place where windows can change; times are nanoseconds of one clock, CLOCK_MONOTONIC."""
@@ -21,6 +24,7 @@ class WindowPlan:
         self._opened_ns: int | None = None
         self._opened_step = -1
         self._spent_ns = 0
+        self._for_captures = 0
 
     @property
     def is_open(self) -> bool:
@@ -36,10 +40,12 @@ class WindowPlan:
         """Recording has taken this time from the program."""
         self._spent_ns += cost_ns
 
-    def wants_open(self, step: int, now_ns: int) -> bool:
+    def wants_open(self, step: int, now_ns: int, *, for_capture: bool = False) -> bool:
         """Whether a window may begin before ``step`` (-1: none has begun, and the next is 0)."""
         if self.is_open or not self._in_range(step):
             return False
+        if for_capture and self._for_captures < MAX_FOR_CAPTURES:
+            return True
         # The first window is what tells the cost.
         own_ns = max(now_ns - self._began_ns - self._spent_ns, 0)
         return self._budget is None or self._spent_ns <= self._budget * own_ns
@@ -56,8 +62,9 @@ class WindowPlan:
         """Whether no window will begin any more."""
         return self._steps is not None and step > self._steps[1]
 
-    def opened(self, step: int, now_ns: int) -> None:
+    def opened(self, step: int, now_ns: int, *, for_capture: bool = False) -> None:
         """A window has begun before ``step``."""
+        self._for_captures += for_capture
         self._opened_ns, self._opened_step = now_ns, max(step, 0)
 
     def closed(self) -> None:

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from deepseek_prof.errors import RecorderError
+
+if TYPE_CHECKING:
+    from deepseek_prof.collectors.memory_labels import LayerLabels
 
 FILE_NAME = "memory-snapshot.pickle"
 MAX_ENTRIES = 100_000
 """Allocations and releases that the history keeps, the latest ones: some hundreds of MB with their stacks."""
 
 
-def start_history(warn: Callable[[str], None]) -> None:
+def start_history(warn: Callable[[str], None], labels: LayerLabels | None) -> None:
     """Let PyTorch keep the history of its CUDA allocator from now on, or from the start of CUDA.
 
-    ``warn`` is told where that cannot be done then.
+    ``warn`` is told where that cannot be done then; ``labels`` begin with the history.
 
     Raises:
         RecorderError: there is no CUDA here.
@@ -34,6 +38,8 @@ def start_history(warn: Callable[[str], None]) -> None:
     def initialised() -> None:
         try:
             torch.cuda.memory._record_memory_history("all", context="all", stacks="python", max_entries=MAX_ENTRIES)
+            if labels is not None:
+                labels.begin()
         except Exception as error:  # noqa: BLE001  # raised here, it would fail the program's own use of CUDA
             warn(f"no memory snapshot: {type(error).__name__}: {error}")
 

@@ -6,6 +6,10 @@ from enum import IntEnum
 
 SCHEMA_VERSION = 1
 """Version of the run directory. Raised on every change of layout or meaning; older ones keep opening."""
+COMPILED_KERNEL = "compiled_kernel"
+"""The event that tells which layers a kernel of ``torch.compile`` stands for."""
+LAYER_LABEL = "layer: "
+"""Before the layer's name in the metadata of an allocation in PyTorch's snapshots of CUDA memory."""
 
 
 class Kind(IntEnum):

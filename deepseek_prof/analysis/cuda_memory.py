@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepseek_prof.analysis.cuda_layers import CudaLayer, layers_of
 from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.trace.run import Run
 
@@ -37,27 +38,34 @@ class CudaPool:
     """Allocations and releases that the snapshot's history holds."""
 
 
-def cuda_pools(run: Run) -> tuple[CudaPool, ...]:
-    """By process and device; empty for a run without snapshots (``run --memory-snapshot``).
+@dataclass(frozen=True)
+class CudaMemory:
+    """What the snapshots of a run say: of each process and device, and of the layers there."""
+
+    pools: tuple[CudaPool, ...]
+    layers: tuple[CudaLayer, ...]
+
+
+def cuda_memory(run: Run) -> CudaMemory:
+    """Empty for a run without snapshots (``run --memory-snapshot``).
 
     Raises:
         RunDamagedError: a snapshot cannot be read; names the file.
     """
-    found: list[CudaPool] = []
+    pools: list[CudaPool] = []
+    layers: list[CudaLayer] = []
     for path in sorted((run.path / "snapshots").glob("rank=*/pid=*/memory-snapshot.pickle")):
         place = _PLACE.fullmatch("/".join(path.parts[-3:-1]))
-        if place is not None:
-            found += pools_of(_read(path), int(place[1]), int(place[2]), path)
-    return tuple(found)
-
-
-def pools_of(snapshot: Any, rank: int, pid: int, path: Path) -> list[CudaPool]:
-    """The devices of one snapshot. Raises RunDamagedError, naming ``path``, if it is none."""
-    try:
-        devices = sorted({segment["device"] for segment in snapshot["segments"]})
-        return [_pool(snapshot, device, rank, pid) for device in devices]
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise RunDamagedError(f"{path} is not a snapshot of CUDA memory: {error!r}.") from error
+        if place is None:
+            continue
+        snapshot, rank, pid = _read(path), int(place[1]), int(place[2])
+        try:
+            for device in sorted({segment["device"] for segment in snapshot["segments"]}):
+                pools.append(_pool(snapshot, device, rank, pid))
+                layers += layers_of(snapshot, device, rank, pid)
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            raise RunDamagedError(f"{path} is not a snapshot of CUDA memory: {error!r}.") from error
+    return CudaMemory(tuple(pools), tuple(layers))
 
 
 def _pool(snapshot: Mapping[str, Any], device: int, rank: int, pid: int) -> CudaPool:

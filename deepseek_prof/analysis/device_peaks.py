@@ -25,11 +25,6 @@ class DevicePeaks:
     bandwidth: float
     source: str
 
-    def ridge(self, precision: str) -> float | None:
-        """FLOP a byte from which on arithmetic bounds, not memory; None for a precision without a figure."""
-        peak = self.flops.get(precision)
-        return None if peak is None else peak / self.bandwidth
-
 
 def _peaks(
     name: str,
@@ -114,11 +109,6 @@ _TABLE: tuple[tuple[str, DevicePeaks], ...] = (
     ),
     (r"Gaudi ?2|HL-225", _peaks("Gaudi 2", 2450, "Intel Gaudi 2 AI accelerator white paper", fp16=432, fp8=865)),
 )
-
-
-def known_devices() -> tuple[DevicePeaks, ...]:
-    """All devices of the table."""
-    return tuple(peaks for _, peaks in _TABLE)
 
 
 def peaks_of(device_name: str) -> DevicePeaks | None:

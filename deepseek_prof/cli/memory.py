@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from deepseek_prof.analysis.cuda_memory import CudaPool
+    from deepseek_prof.analysis.cuda_layers import CudaLayer
+    from deepseek_prof.analysis.cuda_memory import CudaMemory, CudaPool
     from deepseek_prof.analysis.memory import MemoryProfile, MemoryRow
 
 _HEADERS = ("at peak", "share", "peak", "allocated", "count", "kept")
@@ -51,33 +52,35 @@ def memory_command(
 
     Needs a run recorded with --record full. A query selects allocations: dur is how long one lived, bytes its size.
     """
-    from deepseek_prof.analysis.cuda_memory import cuda_pools
+    from deepseek_prof.analysis.cuda_memory import cuda_memory
     from deepseek_prof.analysis.memory import has_allocations, memory_profile
     from deepseek_prof.query import Table
 
     path, query_text = split_run_and_query(arguments or [], run, query)
     condition = compiled(query_text, Table.ALLOCATIONS)
     with open_run(path) as opened:
-        pools = cuda_pools(opened)
+        on_cuda = cuda_memory(opened)
         # A run with a snapshot alone has something to tell; without either, say how to record it.
-        recorded = has_allocations(opened) or not pools
+        recorded = has_allocations(opened) or not on_cuda.pools
         profile = memory_profile(opened, by.value, condition, limit) if recorded else None
         name = opened.name
     if output_format is MemoryFormat.json:
-        _write_json(profile, pools)
+        _write_json(profile, on_cuda)
     elif output_format is MemoryFormat.csv:
         _write_csv(profile)
     else:
         _print(profile, name, query_text, recorded=recorded)
-        _print_pools(pools)
+        _print_pools(on_cuda.pools)
+        _print_layers(on_cuda.layers, limit)
 
 
-def _write_json(profile: MemoryProfile | None, pools: Sequence[CudaPool]) -> None:
+def _write_json(profile: MemoryProfile | None, on_cuda: CudaMemory) -> None:
     import json
     from dataclasses import asdict
 
     content = {} if profile is None else asdict(profile)
-    print(json.dumps({**content, "cuda": [asdict(pool) for pool in pools]}, indent=1))
+    pools, layers = ([asdict(each) for each in part] for part in (on_cuda.pools, on_cuda.layers))
+    print(json.dumps({**content, "cuda": pools, "cuda_layers": layers}, indent=1))
 
 
 def _write_csv(profile: MemoryProfile | None) -> None:
@@ -165,3 +168,25 @@ def _table(console: Console, key: str, rows: Sequence[MemoryRow], peak_bytes: in
         for row in rows
     ]
     emit(console, figures_table(key, _HEADERS, cells, console.width, drop=("count", "kept", "share")))
+
+
+def _print_layers(layers: Sequence[CudaLayer], limit: int) -> None:
+    if not layers:
+        return
+    from deepseek_prof.cli.rendering import OutputConsole, emit, figures_table, heading
+    from deepseek_prof.text import clean, count, size
+
+    console = OutputConsole()
+    heading(console, "CUDA memory at its peak, by layer", "of the forward pass, as far as the snapshot's history goes")
+    rows = [
+        (
+            clean(each.name, 60),
+            f"{each.device} of process {each.pid}",
+            size(each.at_peak_bytes),
+            size(each.allocated_bytes),
+            count(each.count),
+        )
+        for each in (layers[:limit] if limit else layers)
+    ]
+    headers = ("device", "at peak", "allocated", "count")
+    emit(console, figures_table("layer", headers, rows, console.width, drop=("device", "count")))

@@ -46,9 +46,9 @@ def print_devices(console: Console, run: Run, summary: Summary) -> None:
 
 
 def _print_idle(console: Console, run: Run) -> None:
-    from deepseek_prof.analysis.gpu.summary import gpu_summary
+    from deepseek_prof.analysis.gpu.overview import gpu_overview
     from deepseek_prof.analysis.gpu.wording import gpu_lines
 
-    found = gpu_summary(run)
+    found = gpu_overview(run)
     for line in () if found is None else (*gpu_lines(found), "more: deepseek-prof gpu"):
         emit(console, Text(line), 2)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from deepseek_prof.importing.context_builder import ROOT
-from deepseek_prof.importing.event_table import Int64s
+from deepseek_prof.importing.event_columns import Int64s
 from deepseek_prof.importing.host_spans import TraceProcess
 from deepseek_prof.importing.identities import process_number, thread_number
 from deepseek_prof.importing.labels import Place

@@ -8,93 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
-from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from deepseek_prof.importing.event_columns import (
+    DEVICE_COLUMNS,
+    FLOW_COLUMNS,
+    HOST_COLUMNS,
+    LAUNCH_COLUMNS,
+    LINK_COLUMNS,
+    GrowingColumns,
+    Interned,
+)
+from deepseek_prof.importing.event_values import (
+    as_floats,
+    as_integer,
+    as_integers,
+    as_text,
+    external_ids,
+    whole_nanoseconds,
+)
 from deepseek_prof.importing.labels import Label, Place, label_of
 from deepseek_prof.importing.tensor_inputs import NO_SIGNATURE, signature_of
 from deepseek_prof.importing.trace_event import NO_LIST, TraceEvent
 from deepseek_prof.recording.signatures import Signature
 
-Int64s: TypeAlias = npt.NDArray[np.int64]
-Columns: TypeAlias = dict[str, npt.NDArray[Any]]
-
-HOST_COLUMNS = {
-    "thread": np.int32,
-    "label": np.int32,
-    "start_ns": np.int64,
-    "dur_ns": np.int64,
-    "external": np.int64,
-    "signature": np.int32,
-}
-LINK_COLUMNS = {"row": np.int32, "sequence": np.int64, "forward_thread": np.int32}
-LAUNCH_COLUMNS = {"row": np.int32, "correlation": np.int64}
-DEVICE_COLUMNS = {
-    "thread": np.int32,
-    "label": np.int32,
-    "start_ns": np.int64,
-    "dur_ns": np.int64,
-    "external": np.int64,
-    "correlation": np.int64,
-    "device": np.int64,
-    "stream": np.int64,
-    "bytes": np.int64,
-    "graph": np.int64,
-    "graph_node": np.int64,
-}
-FLOW_COLUMNS = {"identity": np.int64, "thread": np.int32, "start_ns": np.int64, "begins": np.bool_}
-"""The ends of the arrows from forward operators to their backward nodes."""
 _LATEST_US = 4e15
 """Above this, the year 2096 in microseconds since 1970, start and length together do not fit into 64 bits."""
-
-
-class _Interned(dict[Any, int]):
-    """Numbers for values, in order of appearance."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._make = make
-        self.values_made: list[Any] = []
-
-    def __missing__(self, key: Any) -> int:
-        self.values_made.append(self._make(key))
-        number = self[key] = len(self.values_made) - 1
-        return number
-
-
-class GrowingColumns:
-    """Columns that blocks are appended to, and that become whole arrays one at a time."""
-
-    def __init__(self, types: dict[str, Any]) -> None:
-        self._types = types
-        self._blocks: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in types}
-        self.rows = 0
-
-    def append(self, **columns: Any) -> None:
-        """Adds as many rows as each of the columns has."""
-        for name, values in columns.items():
-            self._blocks[name].append(np.asarray(values, dtype=self._types[name]))
-        self.rows += len(self._blocks[next(iter(self._types))][-1])
-
-    def finish(self) -> Columns:
-        """All columns; the blocks of each are let go before the next is made."""
-        whole: Columns = {}
-        for name, dtype in self._types.items():
-            blocks = self._blocks.pop(name)
-            whole[name] = np.concatenate(blocks) if blocks else np.zeros(0, dtype)
-        return whole
 
 
 class EventTable:
     """Takes events in, batch by batch."""
 
     def __init__(self) -> None:
-        self._threads = _Interned(lambda key: key)
-        self._labels = _Interned(lambda key: label_of(_text(key[0]), _text(key[1])))
-        self._signatures = _Interned(lambda key: signature_of(*key))
+        self._threads = Interned(lambda key: key)
+        self._labels = Interned(lambda key: label_of(as_text(key[0]), as_text(key[1])))
+        self._signatures = Interned(lambda key: signature_of(*key))
         self._signatures.values_made.append(None)  # NO_SIGNATURE
         self._places = np.zeros(0, np.int8)
         self._launches = np.zeros(0, bool)
@@ -167,7 +117,7 @@ class EventTable:
             start_us = np.array([event.ts for event in events], dtype=np.float64)
             dur_us = np.array([event.dur for event in events], dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
-            start_us, dur_us = _numbers(event.ts for event in events), _numbers(event.dur for event in events)
+            start_us, dur_us = as_floats(event.ts for event in events), as_floats(event.dur for event in events)
         good = (np.abs(start_us) < _LATEST_US) & (dur_us >= 0) & (dur_us < _LATEST_US)
         if not good.all():
             self.malformed += int(np.count_nonzero(~good))
@@ -175,10 +125,10 @@ class EventTable:
             start_us, dur_us = start_us[good], dur_us[good]
             if not events:
                 return
-        start_ns = _nanoseconds(start_us)
+        start_ns = whole_nanoseconds(start_us)
         if exact:
             start_ns = np.array([exact[id(event)] for event in events], dtype=np.int64)
-        dur_ns = _nanoseconds(dur_us)
+        dur_ns = whole_nanoseconds(dur_us)
         numbers = self._labels
         label = np.array([numbers[event.cat, event.name] for event in events], dtype=np.int32)
         threads = self._threads
@@ -197,13 +147,13 @@ class EventTable:
                 label=label[rows],
                 start_ns=start_ns[rows],
                 dur_ns=dur_ns[rows],
-                external=_external(chosen),
-                correlation=_integers([each.correlation for each in chosen]),
-                device=_integers([each.device for each in chosen]),
-                stream=_integers([each.stream for each in chosen]),
-                bytes=_integers([each.bytes for each in chosen]),
-                graph=_integers([each.graph for each in chosen]),
-                graph_node=_integers([each.graph_node for each in chosen]),
+                external=external_ids(chosen),
+                correlation=as_integers([each.correlation for each in chosen]),
+                device=as_integers([each.device for each in chosen]),
+                stream=as_integers([each.stream for each in chosen]),
+                bytes=as_integers([each.bytes for each in chosen]),
+                graph=as_integers([each.graph for each in chosen]),
+                graph_node=as_integers([each.graph_node for each in chosen]),
             )
         rows = np.flatnonzero((place == Place.HOST) | (place == Place.STEP))
         if len(rows) == 0:
@@ -218,7 +168,7 @@ class EventTable:
             label=label,
             start_ns=start_ns,
             dur_ns=dur_ns,
-            external=_external(arguments),
+            external=external_ids(arguments),
             signature=[
                 NO_SIGNATURE
                 if each.input_dims is NO_LIST
@@ -226,14 +176,14 @@ class EventTable:
                 for each in arguments
             ],
         )
-        sequence = _integers([each.sequence for each in arguments])
+        sequence = as_integers([each.sequence for each in arguments])
         linked = np.flatnonzero(sequence >= 0)
         if len(linked):
-            forward = _integers([arguments[row].forward_thread for row in linked.tolist()])
+            forward = as_integers([arguments[row].forward_thread for row in linked.tolist()])
             self.links.append(row=linked + first_row, sequence=sequence[linked], forward_thread=forward)
         launching = np.flatnonzero(self._launches[label])
         if len(launching):
-            correlation = _integers([arguments[row].correlation for row in launching.tolist()])
+            correlation = as_integers([arguments[row].correlation for row in launching.tolist()])
             self.launches.append(row=launching + first_row, correlation=correlation)
 
     def _add_others(self, events: Iterable[TraceEvent], exact: dict[int, int]) -> None:
@@ -247,10 +197,10 @@ class EventTable:
                     self.thread_names[event.pid, event.tid] = event.args.name
             elif phase == "":
                 self.malformed += 1
-        time_us = _numbers(event.ts for event in timed)
+        time_us = as_floats(event.ts for event in timed)
         good = np.abs(time_us) < _LATEST_US
         self.malformed += int(np.count_nonzero(~good))
-        times_ns = _nanoseconds(time_us[good]).tolist()
+        times_ns = whole_nanoseconds(time_us[good]).tolist()
         flows: list[tuple[int, int, int, bool]] = []
         for event, time_ns in zip(compress(timed, good.tolist()), times_ns, strict=True):
             thread = self._threads[event.pid, event.tid]
@@ -258,7 +208,7 @@ class EventTable:
             if event.ph in ("B", "E"):
                 self._open.append((len(self._open), start_ns, thread, event))
             else:
-                flows.append((_integer(event.id), thread, start_ns, event.ph == "s"))
+                flows.append((as_integer(event.id), thread, start_ns, event.ph == "s"))
         if flows:
             identity, threads, starts, begins = zip(*flows, strict=True)
             self.flows.append(identity=identity, thread=threads, start_ns=starts, begins=begins)
@@ -268,49 +218,3 @@ def _needs_exact_times(events: Sequence[TraceEvent]) -> bool:
     """Whether times are so large that a float of microseconds is coarser than a nanosecond, and not whole."""
     first = next((event.ts for event in events if isinstance(event.ts, float)), 0.0)
     return abs(first) >= 2**43
-
-
-def _nanoseconds(time_us: npt.NDArray[np.float64]) -> Int64s:
-    """Whole microseconds times a thousand as integers: as a double, the product would be off by up to 128 ns."""
-    whole = np.floor(time_us)
-    return whole.astype(np.int64) * 1000 + np.rint((time_us - whole) * 1000).astype(np.int64)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return float("nan")
-
-
-def _numbers(values: Iterable[Any]) -> npt.NDArray[np.float64]:
-    return np.array([_number(value) for value in values], dtype=np.float64)
-
-
-def _integers(values: list[Any]) -> Int64s:
-    """Whole numbers, -1 for whatever is none."""
-    try:
-        return np.array(values, dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        return np.array([_integer(value) for value in values], dtype=np.int64)
-
-
-def _integer(value: Any) -> int:
-    number = _number(value)
-    if not isfinite(number) or abs(number) >= 2**63:
-        return -1
-    return value if isinstance(value, int) else int(number)
-
-
-def _external(arguments: list[Any]) -> Int64s:
-    found = _integers([each.external_id for each in arguments])
-    if (found < 0).any():
-        older = _integers([each.external_id_2020 for each in arguments])
-        found = np.where(found < 0, older, found)
-    return found
-
-
-def _text(value: Any) -> str:
-    """A name as text that UTF-8 can hold."""
-    text = "" if value is None else value if isinstance(value, str) else str(value)
-    return text.encode("utf-8", errors="replace").decode("utf-8")

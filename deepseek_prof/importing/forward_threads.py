@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from deepseek_prof.importing.event_table import Columns, Int64s
+from deepseek_prof.importing.event_columns import Columns, Int64s
 
 Int32s: TypeAlias = npt.NDArray[np.int32]
 

@@ -14,17 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deepseek_prof.importing.event_table import Int64s
+from deepseek_prof.importing.event_columns import Int64s
 from deepseek_prof.importing.labels import Label
 from deepseek_prof.model import Kind
+from deepseek_prof.recording.captured_calls import captured_kind
 
 _BEGIN = re.compile(r"^(?:cuda|cu|hip)StreamBeginCapture")
 _END = re.compile(r"^(?:cuda|cu|hip)StreamEndCapture")
-_WORK = (
-    (re.compile(r"Launch(?:Cooperative)?Kernel"), Kind.KERNEL),
-    (re.compile(r"Memcpy\w*Async"), Kind.MEMCPY),
-    (re.compile(r"Memset\w*Async"), Kind.MEMSET),
-)
 
 
 class GraphCaptures:
@@ -80,7 +76,7 @@ class GraphCaptures:
             elif _END.match(name):
                 is_open = False
             elif is_open:
-                kind = next((kind for pattern, kind in _WORK if pattern.search(name)), None)
+                kind = captured_kind(name)
                 if kind is not None:
                     captures[-1].append((kind, context))
         return [each for each in captures if each]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from deepseek_prof.importing.context_builder import ContextBuilder
-from deepseek_prof.importing.event_table import Int64s
+from deepseek_prof.importing.event_columns import Int64s
 from deepseek_prof.importing.forward_threads import forward_threads
 from deepseek_prof.importing.graph_captures import GraphCaptures
 from deepseek_prof.importing.identities import process_number, thread_number

@@ -14,7 +14,8 @@ from deepseek_prof.errors import TraceFileError, UsageError
 from deepseek_prof.importing.byte_source import ByteSource
 from deepseek_prof.importing.device_spans import device_work
 from deepseek_prof.importing.event_array import EventArray
-from deepseek_prof.importing.event_table import Columns, EventTable, Int64s
+from deepseek_prof.importing.event_columns import Columns, Int64s
+from deepseek_prof.importing.event_table import EventTable
 from deepseek_prof.importing.host_spans import HostSpans, TraceProcess
 from deepseek_prof.importing.identities import process_number, rank_of, thread_number
 from deepseek_prof.importing.own_trace import OWN_KEY, OwnTrace

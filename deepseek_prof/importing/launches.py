@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from deepseek_prof.importing.event_table import Int64s
+from deepseek_prof.importing.event_columns import Int64s
 
 
 class Launches:

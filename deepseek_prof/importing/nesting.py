@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepseek_prof.importing.context_builder import LABEL_BITS, ROOT, ContextBuilder
-from deepseek_prof.importing.event_table import Int64s
+from deepseek_prof.importing.event_columns import Int64s
 from deepseek_prof.model import Kind
 
 _ROUNDING_NS = 1000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from deepseek_prof.importing.event_table import Int64s
+from deepseek_prof.importing.event_columns import Int64s
 from deepseek_prof.recording.context_table import STEP_CONTEXT_ID
 from deepseek_prof.trace.schema import SPANS
 

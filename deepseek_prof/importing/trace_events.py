@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from deepseek_prof.importing.event_table import Columns
+from deepseek_prof.importing.event_columns import Columns
 from deepseek_prof.importing.labels import Label
 from deepseek_prof.recording.signatures import Signature
 from deepseek_prof.trace.schema import SPANS

@@ -18,14 +18,15 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from deepseek_prof.errors import UsageError
+from deepseek_prof.query.units import SIZE_UNITS, TIME_UNITS
 
 ALIASES = {
     "p50_latency": ("request_latency_p50", "step_latency_p50"),
     "p90_latency": ("request_latency_p90", "step_latency_p90"),
     "p99_latency": ("request_latency_p99", "step_latency_p99"),
     "throughput": ("throughput_steps",),
-    "utilisation": ("gpu_utilisation", "gpu_utilization", "utilization"),
-    "utilization": ("gpu_utilisation", "gpu_utilization", "utilization"),
+    "utilisation": ("gpu_utilisation",),
+    "utilization": ("gpu_utilisation",),
 }
 """Short names, each for the first of these that the run has. ``loss`` is every loss: a program may have several."""
 _LOSS = re.compile(r"(?:^|[^a-z])loss(?:es)?(?:$|[^a-z])", re.IGNORECASE)
@@ -41,17 +42,16 @@ _IS: dict[str, Callable[[float], bool]] = {
 }
 # By unit as written: the dimension, and the factor to its base.
 _UNITS = {
-    "ns": ("time", 1.0), "us": ("time", 1e3), "µs": ("time", 1e3), "ms": ("time", 1e6), "s": ("time", 1e9),
-    "m": ("time", 60e9), "min": ("time", 60e9), "h": ("time", 3600e9),
-    "B": ("bytes", 1.0), "KB": ("bytes", 1e3), "MB": ("bytes", 1e6), "GB": ("bytes", 1e9),
-    "KiB": ("bytes", 1024.0), "MiB": ("bytes", 1024.0**2), "GiB": ("bytes", 1024.0**3),
+    **{unit: ("time", float(factor)) for unit, factor in TIME_UNITS.items()},
+    "µs": ("time", 1e3), "m": ("time", 60e9), "min": ("time", 60e9), "h": ("time", 3600e9),
+    **{unit: ("bytes", float(factor)) for unit, factor in SIZE_UNITS.items()},
     "B/s": ("bytes a second", 1.0), "KB/s": ("bytes a second", 1e3), "MB/s": ("bytes a second", 1e6),
     "GB/s": ("bytes a second", 1e9), "MHz": ("frequency", 1.0), "GHz": ("frequency", 1e3),
     "%": ("percent", 1.0), "/s": ("rate", 1.0), "1/s": ("rate", 1.0), "W": ("power", 1.0), "C": ("temperature", 1.0),
 }  # fmt: skip
 # By unit of the hub: the dimension, and the factor from the unit to the dimension's base.
 _HUB_UNITS = {
-    "ns": ("time", 1.0), "us": ("time", 1e3), "ms": ("time", 1e6), "s": ("time", 1e9), "bytes": ("bytes", 1.0),
+    **{unit: ("time", float(factor)) for unit, factor in TIME_UNITS.items()}, "bytes": ("bytes", 1.0),
     "bytes/s": ("bytes a second", 1.0), "MHz": ("frequency", 1.0),
     "percent": ("percent", 1.0), "1/s": ("rate", 1.0), "W": ("power", 1.0), "C": ("temperature", 1.0),
 }  # fmt: skip

@@ -95,7 +95,6 @@ class ContextTable:
         own_parent_id = 0 if parent is None else parent.id
         node_id = context_id(own_parent_id, kind, phase, name)
         if node_id not in self._rows:
-            self._table = None
             depth, layer, root = 0, None, ""
             if parent is not None:
                 depth, root = parent.depth + 1, parent.root

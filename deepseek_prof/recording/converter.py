@@ -225,6 +225,7 @@ class Converter:
                 files,
                 [self._files.path(part) for part in parts],
                 process.contexts,
+                process.graph_captures,
                 boundaries,
                 self._record.clock_offset_ns(),
                 self._record.warn,

@@ -31,6 +31,11 @@ DEVICE_COLUMNS = (
 """Of int64, one after the other; -1 where an activity does not tell. ``resource``: the stream, of a call the thread."""
 MARK = "launch_mark"
 """The category of a row that is no span: where the program was when it started what has the same ``correlation``."""
+GRAPH_CAPTURE, GRAPH_REPLAY = "graph_capture", "graph_replay"
+"""Rows that are no spans either: when a thread, ``resource``, captured or replayed the CUDA graph that has our number
+``graph``."""
+HANDLE_MASK = 0xFFFFFFFF
+"""What CUPTI tells of ``pthread_self()``."""
 
 
 @dataclass

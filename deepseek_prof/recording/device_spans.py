@@ -18,7 +18,8 @@ from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.model import Kind
 from deepseek_prof.recording.context_table import ContextTable
 from deepseek_prof.recording.device_files import DeviceFile, read_device_file
-from deepseek_prof.recording.device_format import DEVICE_COLUMNS, MARK
+from deepseek_prof.recording.device_format import DEVICE_COLUMNS, GRAPH_CAPTURE, GRAPH_REPLAY, HANDLE_MASK, MARK
+from deepseek_prof.recording.graph_replays import Calls, GraphCaptures, GraphMarks, Work
 from deepseek_prof.recording.samples import UNRESOLVED, find_contexts
 from deepseek_prof.recording.segments import Int64s
 from deepseek_prof.recording.steps import StepBoundaries
@@ -29,7 +30,6 @@ _FRAMES = {"cuda_sync": Kind.SYNC, "gpu_user_annotation": Kind.USER}
 """Names around work on a stream: their time is not their own."""
 _CALLS = ("cuda_runtime", "cuda_driver")
 _DEVICE = "cuda"
-_HANDLE_MASK = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def read_device_spans(
     files: Sequence[Path],
     parts: Sequence[Path],
     contexts: ContextTable,
+    captures: GraphCaptures,
     boundaries: StepBoundaries,
     offset_ns: int,
     warn: Callable[[str], None],
@@ -55,6 +56,7 @@ def read_device_spans(
         files: ``device-NNNNN.bin``.
         parts: the process's span files in order.
         contexts: gains the contexts of the work.
+        captures: of the process so far; gains those of ``files``.
         boundaries: the process's steps, CLOCK_MONOTONIC.
         offset_ns: from CLOCK_MONOTONIC to the Unix epoch.
         warn: told what is wrong with a file.
@@ -88,6 +90,7 @@ def read_device_spans(
     around[known] = around[source[known]]
     kinds = np.array([_kind(*label) for label in labels], dtype=np.int64)[columns["label"]]
     keep = kinds >= 0
+    _attribute_replays(columns, labels, category, kinds, around, known, source, captures)
     is_frame = np.isin(category, tuple(_FRAMES)) | is_call
     spans = _table(columns, labels, kinds, around, launched_ns, is_frame, contexts, boundaries, offset_ns)
     is_launched = known & np.isin(category, tuple(_WORK))
@@ -128,6 +131,44 @@ def _callers(
     return tid, found
 
 
+def _attribute_replays(
+    columns: dict[str, Int64s],
+    labels: Sequence[tuple[str, str]],
+    category: npt.NDArray[np.object_],
+    kinds: Int64s,
+    around: Int64s,
+    known: npt.NDArray[np.bool_],
+    source: Int64s,
+    captures: GraphCaptures,
+) -> None:
+    """Puts into ``around``, for the work of replays, what was around when it was captured, as far as that is known."""
+    is_work = np.isin(category, tuple(_WORK))
+
+    def marks(name: str) -> GraphMarks:
+        rows = np.flatnonzero(category == name)
+        number, tid, start_ns, dur_ns = (columns[each][rows] for each in ("graph", "resource", "start_ns", "dur_ns"))
+        return GraphMarks(number, tid, start_ns, start_ns + dur_ns)
+
+    replays, captured = marks(GRAPH_REPLAY), marks(GRAPH_CAPTURE)
+    if not len(replays) and not len(captured):
+        return
+    rows = np.flatnonzero(np.isin(category, _CALLS))
+    calls = Calls(
+        rows,
+        columns["resource"][rows],
+        columns["start_ns"][rows],
+        columns["start_ns"][rows] + columns["dur_ns"][rows] // 2,
+        columns["correlation"][rows],
+        around[rows],
+        columns["label"][rows],
+        [name for _, name in labels],
+    )
+    captures.add(captured, calls, columns["correlation"][is_work])
+    rows = np.flatnonzero(is_work & known)
+    work = Work(source[rows], kinds[rows], columns["start_ns"][rows], columns["graph_node"][rows], around[rows])
+    around[rows] = captures.places(replays, calls, work)
+
+
 def _joined(windows: Sequence[DeviceFile]) -> tuple[dict[str, Int64s], list[tuple[str, str]]]:
     """All windows as one, with calls' threads by their ids in the operating system."""
     numbers: dict[tuple[str, str], int] = {("", ""): 0}
@@ -153,7 +194,7 @@ def _threads_of(window: DeviceFile) -> Int64s:
     calls = {number for number, (category, _) in enumerate(window.labels) if category in _CALLS}
     rows = np.flatnonzero(np.isin(window.columns["label"], list(calls)))
     distinct, number = np.unique(resource[rows], return_inverse=True)
-    tids = [window.threads.get(each & _HANDLE_MASK, (each,))[0] for each in distinct.tolist()]
+    tids = [window.threads.get(each & HANDLE_MASK, (each,))[0] for each in distinct.tolist()]
     resource[rows] = np.array(tids, dtype=np.int64)[number.reshape(-1)]
     return resource
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from deepseek_prof.recording.context_table import ContextTable
 from deepseek_prof.recording.contexts_log import ContextsLogReader
+from deepseek_prof.recording.graph_replays import GraphCaptures
 from deepseek_prof.recording.live_format import CRC, STATE_OFFSET, SegmentState
 from deepseek_prof.recording.signatures import Signature, parse_signature
 from deepseek_prof.recording.steps import StepsReader
@@ -28,6 +29,7 @@ class LiveProcess:
         self.order = order
         """Sorts processes by their start."""
         self.contexts = ContextTable()
+        self.graph_captures = GraphCaptures()
         self.signatures: dict[int, Signature] = {}
         self.steps = StepsReader(directory)
         self.steps_written = 0

@@ -228,6 +228,61 @@ def test_ctrl_c_during_a_wait_for_the_device_is_the_programs(tmp_path: Path) -> 
     assert done.stdout == b"interrupted\n", done.stderr.decode()
 
 
+_GRAPH = """
+    class Graph:  # captured, a launch starts nothing; replayed, it does
+        def capture_begin(self):
+            self.begin = len(launched)
+        def capture_end(self):
+            self.calls = [call for call in launched[self.begin:] if call[0] is not None]
+            launched[self.begin:] = [(None, *call[1:]) for call in launched[self.begin:]]
+        def replay(self):
+            launched.append((tuple(name for name, *_ in self.calls), len(launched) + 1, threading.get_ident(),
+                             time.time_ns()))
+            time.sleep(0.001)
+
+    class GraphResult(Result):
+        def events(self):
+            for names, correlation, ident, ns in self.calls:
+                replayed = isinstance(names, tuple)
+                call = "cudaGraphLaunch" if replayed else "cudaLaunchKernel"
+                handle = (ident & 0xFFFFFFFF) - (ident >> 31 & 1) * (1 << 32)
+                yield Event("cuda_runtime", call, ns, 1000, correlation, 0, handle)
+                for place, name in enumerate(names if replayed else [names] if names else []):
+                    yield Event("kernel", name, ns + 1_000_000 + 1000 * place, 500, correlation, 0, 7)
+    Result = GraphResult
+
+    torch.cuda.CUDAGraph = Graph
+    attach()
+    step()
+    child.current().cuda._plan._budget = BUDGET
+    step()
+    graph = Graph()
+    try:
+        with torch.no_grad():
+            graph.capture_begin()
+            model(torch.ones(2, 4))
+    finally:
+        graph.capture_end()
+    for _ in range(3):
+        with torch.profiler.record_function("replaying"):
+            graph.replay()
+"""
+
+
+@pytest.mark.parametrize("budget", ["None", "0.0"])
+def test_replays_of_a_graph_count_for_the_layers_that_were_captured(tmp_path: Path, budget: str) -> None:
+    """With no time to spare, a window begins for the capture all the same."""
+    run, stderr = _record(tmp_path, _GRAPH.replace("BUDGET", budget))
+    with run:
+        found = run.rows(
+            "SELECT layer, phase, count(*) FROM spans "
+            "WHERE kind = 'kernel' AND name = 'forward_kernel' AND step > 1 GROUP BY ALL ORDER BY ALL"
+        )
+        (process,) = run.processes
+    assert found == [("0", "forward", 3), ("2", "forward", 3)], stderr.decode()
+    assert (process["cuda_recording"]["windows"] == 2) == (budget == "0.0")
+
+
 _EVENTS = """
     from deepseek_prof.collectors import cuda_events
     cuda_events.LAYERS_EVERY = 2

@@ -207,10 +207,10 @@ def _gpu(run: Run) -> tuple[str, ...]:
     """What the accelerators' time went to; nothing for a run without any."""
     if not has_devices(run):
         return ()
-    from deepseek_prof.analysis.gpu.summary import gpu_summary  # with numpy, which the first screen need not wait for
+    from deepseek_prof.analysis.gpu.overview import gpu_overview  # with numpy, which the first screen need not wait for
     from deepseek_prof.analysis.gpu.wording import gpu_lines
 
-    found = gpu_summary(run)
+    found = gpu_overview(run)
     return () if found is None else gpu_lines(found)
 
 

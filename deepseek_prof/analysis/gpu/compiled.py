@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from deepseek_prof.model import COMPILED_KERNEL
 from deepseek_prof.trace.run import Run
 
-EVENT = "compiled_kernel"
 KernelLayers: TypeAlias = dict[tuple[int, str], dict[str, float]]
 """By rank and kernel: the share of its work by layer, the layers around each included."""
 
@@ -20,7 +20,9 @@ def kernel_layers(run: Run) -> KernelLayers:
         RunDamagedError: a file of the run is damaged.
     """
     counts: dict[tuple[int, str], dict[str, int]] = {}
-    for rank, text in run.rows("SELECT rank, fields::VARCHAR FROM logs WHERE event = ? ORDER BY ts_ns", [EVENT]):
+    for rank, text in run.rows(
+        "SELECT rank, fields::VARCHAR FROM logs WHERE event = ? ORDER BY ts_ns", [COMPILED_KERNEL]
+    ):
         # A program's own events may have this name too.
         fields = json.loads(text)
         kernel, layers = fields.get("kernel"), fields.get("layers")

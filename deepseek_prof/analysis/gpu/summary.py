@@ -6,34 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deepseek_prof.analysis.aggregate import ContextSum, ContextTree, context_sums, has_devices, has_evicted
 from deepseek_prof.analysis.device_peaks import DevicePeaks, peaks_of
 from deepseek_prof.analysis.gpu.compiled import kernel_layers
 from deepseek_prof.analysis.gpu.idle import DeviceTime, Overlap, StreamTime, device_time, overlaps, stream_times
 from deepseek_prof.analysis.gpu.launches import LaunchStats, launch_stats
+from deepseek_prof.analysis.gpu.overview import TensorCoreUse, selected_work, tensor_core_use
 from deepseek_prof.analysis.gpu.roofline import RooflineRow, roofline
 from deepseek_prof.analysis.gpu.tables import BY, GpuRow, gpu_rows, layer_rows
-from deepseek_prof.analysis.gpu.tensor_cores import uses_tensor_cores
 from deepseek_prof.analysis.gpu.work import timelines
 from deepseek_prof.analysis.results import Window
-from deepseek_prof.analysis.steps import common_warmup, read_steps
-from deepseek_prof.analysis.window import select
 from deepseek_prof.trace.run import Condition, Run
-
-_WORK_KINDS = frozenset({"kernel", "memcpy", "memset"})
-_ARITHMETIC = frozenset({"matmul", "conv", "attention"})
-
-
-@dataclass(frozen=True)
-class TensorCoreUse:
-    """Kernel time by what the kernels' names say of tensor cores; ``arithmetic`` is that of matrix products,
-    convolutions and attention, which could use them."""
-
-    kernel_ns: int
-    using_ns: int
-    unknown_ns: int
-    arithmetic_ns: int
-    arithmetic_using_ns: int
 
 
 @dataclass(frozen=True)
@@ -83,15 +65,10 @@ def gpu_summary(run: Run, condition: Condition | None = None, measured: DevicePe
     Raises:
         RunDamagedError: a file of the run is damaged.
     """
-    if not has_devices(run):
+    selected = selected_work(run, condition)
+    if selected is None:
         return None
-    tree = ContextTree.of(run)
-    steps = read_steps(run)
-    selection = select(run, steps, common_warmup(steps), evicted=has_evicted(run), condition=condition)
-    sums = context_sums(run, tree, selection.where, selection.params)
-    work = [each for each in sums if each.device is not None and each.node.kind in _WORK_KINDS]
-    if not work:
-        return None
+    selection, tree, sums, work = selected.selection, selected.tree, selected.sums, selected.work
     names = device_names(run)
     known = [peaks_of(name) for name in names]
     peak = measured or (known[0] if known and all(each is known[0] for each in known) else None)
@@ -104,7 +81,7 @@ def gpu_summary(run: Run, condition: Condition | None = None, measured: DevicePe
         streams=tuple(each for line in lines for each in stream_times(line)),
         overlaps=tuple(each for line in lines for each in overlaps(line)),
         launches=tuple(found for line in lines if (found := launch_stats(line)) is not None),
-        tensor_cores=_tensor_cores(work),
+        tensor_cores=tensor_core_use(work),
         copies=_copies(run, selection.where, selection.params),
         tables={
             by: layer_rows(work, sums, tree, kernel_layers(run)) if by == "layer" else gpu_rows(work, tree, by)
@@ -127,18 +104,6 @@ def device_names(run: Run) -> tuple[str, ...]:
             if isinstance(name, str) and name not in found:
                 found.append(name)
     return tuple(found)
-
-
-def _tensor_cores(work: Sequence[ContextSum]) -> TensorCoreUse:
-    kernels = [each for each in work if each.node.kind == "kernel"]
-    arithmetic = [each for each in kernels if each.node.type in _ARITHMETIC]
-    return TensorCoreUse(
-        sum(each.dur_ns for each in kernels),
-        sum(each.dur_ns for each in kernels if uses_tensor_cores(each.node.name)),
-        sum(each.dur_ns for each in kernels if uses_tensor_cores(each.node.name) is None),
-        sum(each.dur_ns for each in arithmetic),
-        sum(each.dur_ns for each in arithmetic if uses_tensor_cores(each.node.name)),
-    )
 
 
 def _copies(run: Run, where: str, params: Sequence[Any]) -> tuple[CopyRow, ...]:

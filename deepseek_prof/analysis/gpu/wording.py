@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from deepseek_prof.analysis.gpu.idle import DeviceTime, Overlap
 from deepseek_prof.analysis.gpu.launches import LaunchStats
-from deepseek_prof.analysis.gpu.summary import CopyRow, GpuSummary, TensorCoreUse
+from deepseek_prof.analysis.gpu.overview import GpuOverview, TensorCoreUse
+from deepseek_prof.analysis.gpu.summary import CopyRow, GpuSummary
 from deepseek_prof.text import clean, count, duration, percent, size
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -48,7 +49,7 @@ def idle_line(each: DeviceTime) -> str:
     return " · ".join([text + (f" ({idle})" if idle else ""), *alone])
 
 
-def gpu_lines(found: GpuSummary) -> tuple[str, ...]:
+def gpu_lines(found: GpuOverview) -> tuple[str, ...]:
     """The most important of it: idle time, overlap of communication, tensor cores."""
     idle = [idle_line(each) for each in found.devices]
     communication = [overlap_line(each) for each in found.overlaps if each.kind == "communication"]

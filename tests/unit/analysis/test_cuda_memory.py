@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from deepseek_prof.analysis.cuda_memory import CudaPool, cuda_pools
+from deepseek_prof.analysis.cuda_memory import CudaPool, cuda_memory
 from deepseek_prof.cli.app import build_app
 from deepseek_prof.errors import RunDamagedError
 from deepseek_prof.trace.run import Run
@@ -37,7 +37,7 @@ SNAPSHOT = {
         },
         {"device": 1, "total_size": 2 * MIB, "blocks": [block(2 * MIB, "active_allocated")]},
     ],
-    "device_traces": [[{"action": "alloc"}] * 3, []],
+    "device_traces": [[{"action": "segment_alloc"}] * 3, []],
 }
 
 
@@ -55,7 +55,7 @@ def put(run_dir: Path, content: bytes) -> None:
 def test_reserved_allocated_and_free(run_dir: Path) -> None:
     put(run_dir, pickle.dumps(SNAPSHOT))
     with Run.open(run_dir) as run:
-        pools = cuda_pools(run)
+        pools = cuda_memory(run).pools
     assert pools == (
         CudaPool(1, 42, "cuda:0", 22 * MIB, 9 * MIB, 12 * MIB, 7 * MIB, 2, 3),
         CudaPool(1, 42, "cuda:1", 2 * MIB, 2 * MIB, 0, 0, 0, 0),
@@ -78,5 +78,5 @@ def test_what_is_no_snapshot_is_refused_and_runs_no_code(
     monkeypatch.chdir(tmp_path)
     put(run_dir, content)
     with Run.open(run_dir) as run, pytest.raises(RunDamagedError, match="memory-snapshot"):
-        cuda_pools(run)
+        cuda_memory(run)
     assert not (tmp_path / "harmed").exists()

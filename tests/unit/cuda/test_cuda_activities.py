@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseek_prof.collectors.cuda_activities import MAX_WAITING, ActivityWriter, read_events
+from deepseek_prof.collectors.cuda_graphs import GraphMark
 from deepseek_prof.recording.device_files import read_device_file
 from deepseek_prof.recording.device_format import DeviceActivities
 
@@ -92,6 +93,29 @@ def test_the_drivers_numbers_are_read_where_they_are_told() -> None:
     assert (rows["gemm"]["graph"], rows["gemm"]["graph_node"]) == (3, 44)
     assert rows["Memcpy HtoD"]["bytes"] == 4096
     assert rows["triton_poi"]["graph_node"] == -1
+
+
+def test_of_the_calls_in_a_capture_those_that_make_nodes_are_kept() -> None:
+    """All of these events are at 4,000 on the monotonic clock and have started nothing."""
+    calls = ("cudaLaunchKernel", "cudaMemcpyAsync", "cudaStreamWaitEvent", "cudaGetDevice")
+    events = [Event("cuda_runtime", name, 20 + number) for number, name in enumerate(calls)]
+
+    def kept(*marks: GraphMark) -> set[tuple[str, int]]:
+        rows = _rows(read_events(events, 1_000, marks, with_metadata=False))
+        return {(row["label"], row["graph"]) for row in rows}
+
+    before, around = (3_000, 4_000), (3_500, 4_100)
+    captured = {(name, -1) for name in calls[:3]}
+    assert kept() == set()
+    assert kept(GraphMark(True, 1, 71, *before)) == {("", 1)}
+    assert kept(GraphMark(False, 1, 71, *around)) == {("", 1)}
+    assert kept(GraphMark(True, 1, 71, *around)) == {("", 1), *captured}
+    # The longer of two that overlap.
+    assert kept(GraphMark(True, 1, 71, 3_000, 5_000), GraphMark(True, 2, 72, 3_200, 3_300)) == {
+        ("", 1),
+        ("", 2),
+        *captured,
+    }
 
 
 def test_windows_are_written_in_order_with_the_threads_of_their_time(tmp_path: Path) -> None:

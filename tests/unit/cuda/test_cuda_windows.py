@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepseek_prof.collectors.cuda_windows import LONGEST_NS, SHORTEST_NS, WindowPlan
+from deepseek_prof.collectors.cuda_windows import LONGEST_NS, MAX_FOR_CAPTURES, SHORTEST_NS, WindowPlan
 
 MS = 1_000_000
 
@@ -60,3 +60,16 @@ def test_the_second_root_module_of_a_step_changes_nothing() -> None:
     assert not plan.wants_close(3, 2 * SHORTEST_NS)
     assert plan.wants_close(4, 2 * SHORTEST_NS)
     assert not plan.wants_open(3, 2 * SHORTEST_NS)
+
+
+def test_captures_are_worth_some_windows_beyond_the_budget() -> None:
+    plan = WindowPlan((0, 10), 0.01, 0)
+    plan.spend(10**9)
+    opened = 0
+    while plan.wants_open(1, 100 * MS, for_capture=True):
+        assert not plan.wants_open(1, 100 * MS)
+        plan.opened(1, 100 * MS, for_capture=True)
+        plan.closed()
+        opened += 1
+    assert opened == MAX_FOR_CAPTURES
+    assert not WindowPlan((0, 10), 0.01, 0).wants_open(11, 100 * MS, for_capture=True)

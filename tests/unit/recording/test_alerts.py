@@ -106,9 +106,10 @@ def test_a_drop_that_is_too_small_or_too_short(tmp_path: Path) -> None:
     assert watched.events() == []
 
 
-def test_utilisation_drops(tmp_path: Path) -> None:
-    watched = Watched(tmp_path, "utilisation drops 50%")
-    watched.play("gpu_utilization", [90.0] * 6 + [20.0], "percent", device="cuda:0")
+@pytest.mark.parametrize("spelling", ["utilisation", "utilization"])
+def test_utilisation_drops(tmp_path: Path, spelling: str) -> None:
+    watched = Watched(tmp_path, f"{spelling} drops 50%")
+    watched.play("gpu_utilisation", [90.0] * 6 + [20.0], "percent", device="cuda:0")
     assert watched.events() == [("alert_fired", 6)]
 
 

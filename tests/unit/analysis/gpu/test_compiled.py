@@ -12,6 +12,7 @@ from deepseek_prof.analysis.gpu.compiled import kernel_layers
 from deepseek_prof.analysis.gpu.summary import gpu_summary
 from deepseek_prof.collectors.compiled_kernels import layer_name, layers_of
 from deepseek_prof.importing.importer import import_traces
+from deepseek_prof.model import COMPILED_KERNEL
 from deepseek_prof.trace.run import Run
 from tests.support.chrome_trace import complete, on_device, write_trace
 from tests.support.recording import environment, record, write_program
@@ -47,7 +48,7 @@ def test_nodes_count_for_their_innermost_module_also_backward() -> None:
 def note(run_dir: Path, *events: object) -> None:
     folder = run_dir / "logs" / "rank=0" / "pid=4000"
     folder.mkdir(parents=True)
-    lines = [{"ts_ns": 1, "level": "debug", "event": "compiled_kernel", "fields": each} for each in events]
+    lines = [{"ts_ns": 1, "level": "debug", "event": COMPILED_KERNEL, "fields": each} for each in events]
     (folder / "part-00000.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
