@@ -184,4 +184,3 @@ def test_statistics_of_a_new_batcher() -> None:
     with DynamicBatcher(nn.Identity()) as batcher:
         found = batcher.statistics()
     assert found == Statistics(0, 0, 0, 0, 0, 0, 0, 0, 0, {}, 0, None, None)
-    assert found.mean_rows == 0
