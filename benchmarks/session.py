@@ -71,6 +71,8 @@ class Session:
         self._started = 0
         self._recorder_ready = False
         self.long_run_dir: Path | None = None
+        self.found: dict[str, float] = {}
+        """What a measurement finds out before its first round, by the measurement's name."""
 
     def wants(self, arm: Arm) -> bool:
         """Return whether ``--arm`` lets this arm run (bare arms always do, ratios need them)."""

@@ -15,6 +15,7 @@ from deepseek_prof.exporters.lines import quoted
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from deepseek_prof.exporters.counter_tracks import CounterTrack
     from deepseek_prof.exporters.registry import Selection
     from deepseek_prof.exporters.span_stream import SpanStream
     from deepseek_prof.exporters.tracks import Track
@@ -44,7 +45,7 @@ _STEP_NAME = "ProfilerStep#"
 
 
 class ChromeTraceExporter:
-    """Threads and streams as tracks, spans as complete events, and arrows from launch to kernel and to backward."""
+    """Threads, streams and counters as tracks, spans as complete events, arrows to kernels and to backward."""
 
     summary = "Trace Event Format, for ui.perfetto.dev and chrome://tracing; import reads it back"
     suffix = ".trace.json.gz"
@@ -57,6 +58,7 @@ class ChromeTraceExporter:
             RunDamagedError: a file of the run is damaged.
         """
         from deepseek_prof.exporters.arrows import Arrows
+        from deepseek_prof.exporters.counter_tracks import counter_tracks
         from deepseek_prof.exporters.span_stream import SpanStream
 
         stream = SpanStream(run, selection)
@@ -67,6 +69,7 @@ class ChromeTraceExporter:
             events.write(stream.table(window), file)
             events.write_arrows(arrows.leaving(window), "s", file)
             events.write_arrows(arrows.arriving(window), "f", file)
+        file.writelines(_counter_text(track, stream.start_ns) for track in counter_tracks(run, stream))
         file.write(b"]}\n")
 
 
@@ -173,6 +176,21 @@ class _Events:
         whole = pc.divide(ns, 1000)
         fraction = self._fractions.take(pc.subtract(ns, pc.multiply(whole, 1000)))
         return pc.binary_join_element_wise(number_text(whole), fraction, self._nothing)
+
+
+def _counter_text(track: CounterTrack, begin_ns: int) -> bytes:
+    """A counter event for each point. Under ``args`` stands no name that an event of a span has."""
+    events = (
+        {
+            "ph": "C",
+            "name": f"{track.name} [{track.unit}]" if track.unit else track.name,
+            "pid": track.shown_pid,
+            "ts": (ts_ns - begin_ns) / 1000,
+            "args": {"value": value},
+        }
+        for ts_ns, value in track.points
+    )
+    return "".join(f",\n{_text(event)}" for event in events).encode("utf-8", "replace")
 
 
 def _device_arguments(track: Track) -> str:

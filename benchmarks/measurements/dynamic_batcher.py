@@ -17,7 +17,7 @@ class DynamicBatching:
 
     mix: str
     tokens: str
-    max_rounds: int | None = 3
+    max_rounds: int | None = 9
     in_default_set: bool = False
 
     @property
@@ -32,7 +32,7 @@ class DynamicBatching:
 
     def measure_round(self, session: Session, index: int) -> Sample:
         """The figures of the program. Raises BenchmarkError where it fails, or finds no rate that holds."""
-        options = ("--seconds", "0.5", "--trials", "3") if session.quick else ("--seconds", "2.5", "--trials", "5")
+        options = ("--seconds", "0.5", "--trials", "3") if session.quick else ("--seconds", "2.5", "--trials", "6")
         run = session.run_program("dynamic_batcher", (*options, "--seed", str(index), "--mix", self.mix), Arm("bare"))
         return {name: float(value) for name, value in run.figures.items() if name != "end_monotonic_ns"}
 

@@ -24,19 +24,18 @@ HITS_VARIABLE = "RETRIEVAL_HITS"
 """Names the file to which :func:`accuracy` appends a line: for each sentence, whether it found its topic."""
 TOKENS = 128
 CALLS = 16
-DOCUMENT_SENTENCES, QUERY_SENTENCES = 4, 8
+DOCUMENT_SENTENCES = 4
 
 
 def sentences() -> tuple[list[list[str]], list[tuple[int, str]]]:
-    """Of each topic some sentences that stand for it, and other sentences, each with the number of its topic."""
+    """Of each topic some sentences that stand for it, and its other sentences, each with the number of its topic."""
     documents: list[list[str]] = []
     queries: list[tuple[int, str]] = []
     for text in topics.values():
         found = [each for each in re.split(r"(?<=[.!?])\s+", re.sub(r"\s+", " ", text)) if 60 <= len(each) <= 300]
         if len(found) <= DOCUMENT_SENTENCES:
             continue
-        rest = found[DOCUMENT_SENTENCES : DOCUMENT_SENTENCES + QUERY_SENTENCES]
-        queries.extend((len(documents), each) for each in rest)
+        queries.extend((len(documents), each) for each in found[DOCUMENT_SENTENCES:])
         documents.append(found[:DOCUMENT_SENTENCES])
     return documents, queries
 

@@ -143,30 +143,55 @@ def held_memory(run: Run) -> tuple[Series, ...]:
     Raises:
         RunDamagedError: a file of the run is damaged.
     """
-    rows = run.rows(
-        "WITH changes AS (SELECT rank, pid, device, start_ns AS at_ns, size_bytes AS change FROM allocations "
-        "UNION ALL SELECT rank, pid, device, end_ns, -size_bytes FROM allocations WHERE end_ns IS NOT NULL), "
-        "held AS (SELECT rank, pid, device, at_ns, "
-        "sum(change) OVER (PARTITION BY rank, pid, device ORDER BY at_ns, change) AS held FROM changes), "
-        "life AS (SELECT min(at_ns) AS first_ns, greatest(max(at_ns) - min(at_ns), 1) AS dur_ns FROM held), "
-        "stretches AS (SELECT rank, pid, device, (at_ns - first_ns) * ? // dur_ns AS stretch, max(held) AS held "
-        "FROM held, life GROUP BY ALL) "
-        "SELECT device, pid, list(held::DOUBLE ORDER BY stretch), max(held) FROM stretches "
-        "GROUP BY rank, pid, device ORDER BY 4 DESC, pid LIMIT ?",
-        (_STRETCHES, _SERIES),
-    )
+    found = sorted(held_over_time(run, _STRETCHES), key=lambda each: -max(each.held_bytes))[:_SERIES]
     return tuple(
-        Series(f"tensors {device}" + (f" {pid}" if len(rows) > 1 else ""), "bytes", tuple(values))
-        for device, pid, values, _ in rows
+        Series(
+            f"tensors {each.device}" + (f" {each.pid}" if len(found) > 1 else ""),
+            "bytes",
+            tuple(float(held) for held in each.held_bytes),
+        )
+        for each in found
     )
 
 
-def _held(keys: str) -> str:
+@dataclass(frozen=True)
+class HeldMemory:
+    """Tensor memory of one process and device: at some moments, in nanoseconds since the Unix epoch, bytes held."""
+
+    rank: int
+    pid: int
+    device: str
+    ts_ns: tuple[int, ...]
+    held_bytes: tuple[int, ...]
+
+
+def held_over_time(run: Run, stretches: int) -> list[HeldMemory]:
+    """Of each process and device the highest moment in each of so many equal stretches of time, where it changed.
+
+    Empty for a run without allocations.
+
+    Raises:
+        RunDamagedError: a file of the run is damaged.
+    """
+    keys = "rank, pid, device"
+    rows = run.rows(
+        f"WITH held AS ({_held(keys, 'allocations')}), "
+        "life AS (SELECT min(at_ns) AS first_ns, greatest(max(at_ns) - min(at_ns), 1) AS dur_ns FROM held), "
+        f"highest AS (SELECT {keys}, arg_max(at_ns, held) AS at_ns, max(held)::BIGINT AS held FROM held, life "
+        f"GROUP BY {keys}, (at_ns - first_ns) * ? // dur_ns) "
+        f"SELECT {keys}, list(at_ns ORDER BY at_ns), list(held ORDER BY at_ns) FROM highest "
+        f"GROUP BY {keys} ORDER BY {keys}",
+        (stretches,),
+    )
+    return [HeldMemory(rank, pid, device, tuple(ts), tuple(held)) for rank, pid, device, ts, held in rows]
+
+
+def _held(keys: str, pieces: str = "memory_pieces") -> str:
     """SQL for the bytes held by ``keys`` after every change; releases of one moment come first."""
     return (
         f"SELECT {keys}, at_ns, sum(change) OVER (PARTITION BY {keys} ORDER BY at_ns, change) AS held FROM "
-        f"(SELECT {keys}, start_ns AS at_ns, size_bytes AS change FROM memory_pieces UNION ALL "
-        f"SELECT {keys}, end_ns, -size_bytes FROM memory_pieces WHERE end_ns IS NOT NULL)"
+        f"(SELECT {keys}, start_ns AS at_ns, size_bytes AS change FROM {pieces} UNION ALL "
+        f"SELECT {keys}, end_ns, -size_bytes FROM {pieces} WHERE end_ns IS NOT NULL)"
     )
 
 

@@ -311,3 +311,13 @@ def test_without_cuda_a_snapshot_is_refused_and_the_program_runs(tmp_path: Path)
     assert warning.startswith("no memory snapshot: ")
     assert "--record full" in warning
     assert not (tmp_path / "run" / "snapshots").exists()
+
+
+def test_a_timeline_shows_the_memory_that_was_held(training: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    assert run_cli("export", "chrome", str(training), "-o", str(file)).returncode == 0
+    events = json.loads(file.read_text())["traceEvents"]
+    held = [event["args"]["value"] for event in events if event.get("name") == "tensors (cpu) [bytes]"]
+    assert max(held) == profile_of(training).peak_bytes
+    imported = run_cli("import", str(file), "--output", str(tmp_path / "run"))
+    assert imported.returncode == 0, imported.stderr

@@ -233,3 +233,28 @@ def test_hostile_names_are_data(tmp_path: Path) -> None:
     assert named == {None, "tr\\udcffain.py", "steps", "worker \\udcff"}
     assert b"secret" not in data
     assert b"/home/me" not in data
+
+
+def test_counters_are_tracks_of_their_rank_within_the_time_of_the_spans(tmp_path: Path) -> None:
+    counters = [
+        {"rank": 0, "ts_ns": EPOCH_NS + at, "device": "cpu", "name": "rss", "value": value, "unit": "bytes"}
+        for at, value in ((-5_000, 1.0), (1_000, 7e9), (2_500, 8e9), (10**9, 2.0))
+    ] + [{"rank": 0, "ts_ns": EPOCH_NS + 1, "device": "cuda:0", "name": "power", "value": 70.0, "unit": "W"}]
+    run_dir = write_drawn_run(tmp_path / "run", training_step, counters=counters)
+    trace = read(exported(run_dir, "chrome"))
+    (pid,) = {event["pid"] for event in trace["traceEvents"] if event["ph"] == "X"}
+    assert [event for event in trace["traceEvents"] if event["ph"] == "C"] == [
+        {"ph": "C", "name": "rss (cpu) [bytes]", "pid": pid, "ts": 1.0, "args": {"value": 7e9}},
+        {"ph": "C", "name": "rss (cpu) [bytes]", "pid": pid, "ts": 2.5, "args": {"value": 8e9}},
+    ]
+
+
+def test_of_many_samples_the_highest_of_each_stretch_is_shown(tmp_path: Path) -> None:
+    counters = [
+        {"rank": 0, "ts_ns": EPOCH_NS + at, "device": "cpu", "name": "rss", "value": float(at == 3_333), "unit": ""}
+        for at in range(0, 17_000, 3)
+    ]
+    run_dir = write_drawn_run(tmp_path / "run", training_step, counters=counters)
+    shown = [event for event in read(exported(run_dir, "chrome"))["traceEvents"] if event["ph"] == "C"]
+    assert 1_000 < len(shown) <= 2_001
+    assert [event["ts"] for event in shown if event["args"]["value"]] == [3.333]
