@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sampled import sampled  # noqa: F401  # a fixture of tests in several folders
+# Both sides of the comparisons that the support code asserts are shown: its modules are imported after this.
+pytest.register_assert_rewrite("tests.support")
+
+pytest_plugins = ["tests.support.sampled"]  # a fixture of tests in several folders
 
 # Folders at the top of the tree that are packages of `deepseek_prof`: imported bare, they would be second copies.
 MAPPED_FOLDERS = ("collectors", "exporters", "tui")

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.results import BenchmarkError, Row, Sample, present, row
 from benchmarks.session import Session
 from deepseek_prof.optimizer.candidate import CandidateError, Target, prepared
-from deepseek_prof.optimizer.measure import time_together
+from deepseek_prof.optimizer.rounds import time_together
 from deepseek_prof.optimizer.search import FULL_ROUNDS, QUICK_ROUNDS
 from deepseek_prof.optimizer.timing import MIN_GAIN, is_win, ratio
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from benchmarks.results import BenchmarkError, Row, Sample, present, row
 from benchmarks.session import Session
 from deepseek_prof.optimizer.candidate import CandidateError, Target, prepared
-from deepseek_prof.optimizer.measure import time_together
+from deepseek_prof.optimizer.rounds import time_together
 from deepseek_prof.optimizer.timing import ratio
 
 PROGRAM = Path(__file__).resolve().parents[1] / "programs" / "optimize_networks.py"

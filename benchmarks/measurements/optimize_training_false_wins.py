@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from benchmarks.measurements.optimize_false_wins import FalseWins
 from benchmarks.results import BenchmarkError
 from deepseek_prof.optimizer.candidate import CandidateError, Target
-from deepseek_prof.optimizer.measure import time_together
+from deepseek_prof.optimizer.rounds import time_together
 from deepseek_prof.optimizer.timing import MIN_GAIN, is_win, ratio_of
 from deepseek_prof.optimizer.training_loss import Curves, compare
 from deepseek_prof.optimizer.training_measure import TrainingProcess

@@ -7,12 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.programs.tui_session import QUERIES
 from benchmarks.results import Row, Sample, present, row
 from benchmarks.session import RESULT_VARIABLE, Session
 from tests.support.synthetic import write_synthetic_run
 
 STEPS = 7_050
 QUICK_STEPS = 20
+REPEATS, QUICK_REPEATS = 2, 1
+"""How often each query is asked in each pane."""
+QUICK_QUERIES = 2
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,8 @@ class Tui:
         if not run_dir.exists():
             write_synthetic_run(run_dir, steps=QUICK_STEPS if session.quick else STEPS)
         result = session.work_dir / "tui.json"
-        command = [
-            sys.executable, "-m", "benchmarks.programs.tui_session", str(run_dir), "1" if session.quick else "2",
-        ]  # fmt: skip
+        amount = (QUICK_REPEATS, QUICK_QUERIES) if session.quick else (REPEATS, len(QUERIES))
+        command = [sys.executable, "-m", "benchmarks.programs.tui_session", str(run_dir), *map(str, amount)]
         session.run_command(command, {RESULT_VARIABLE: str(result)})
         found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
         result.unlink()

@@ -9,6 +9,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -29,11 +30,12 @@ QUERIES = (
     "layer:encoder.[0-5].* self>10us",
     "addmm",
 )
-JUMPS = 40
+JUMPS = 4
+"""In the log, for each query that is asked."""
 
 
-async def drive(path: Path, repeats: int) -> dict[str, float]:
-    """The figures of one session."""
+async def drive(path: Path, repeats: int, queries: Sequence[str]) -> dict[str, float]:
+    """The figures of one session: each of the queries, so many times, in each pane."""
     from textual import on
 
     from deepseek_prof.tui.app import ProfilerApp
@@ -63,7 +65,7 @@ async def drive(path: Path, repeats: int) -> dict[str, float]:
         for name in TIMED_PANES:
             app.open_pane(name)
             await pilot.pause()
-            for query in QUERIES * repeats:
+            for query in (*queries,) * repeats:
                 await settled(app)
                 app.refreshed.clear()
                 began = time.perf_counter()
@@ -72,7 +74,7 @@ async def drive(path: Path, repeats: int) -> dict[str, float]:
                 filters_s.append(time.perf_counter() - began)
         app.set_query("")
         await pilot.pause()
-        for query in QUERIES:  # as they are typed, the wait for more letters included
+        for query in queries:  # as they are typed, the wait for more letters included
             app.refreshed.clear()
             began = time.perf_counter()
             bar.input.value = query
@@ -81,7 +83,7 @@ async def drive(path: Path, repeats: int) -> dict[str, float]:
         app.refreshed.clear()
         app.set_query("")
         await app.refreshed.wait()
-        pages_s, rows = await scroll(app, PagedTable, JUMPS * repeats)
+        pages_s, rows = await scroll(app, PagedTable, JUMPS * len(queries) * repeats)
     filters_s.sort()
     pages_s.sort()
     return {
@@ -126,11 +128,11 @@ def peak_rss_bytes() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def main(path: Path, repeats: int) -> None:
-    """Write the figures where the benchmark asks for them."""
-    result = asyncio.run(drive(path, repeats))
+def main(path: Path, repeats: int, query_count: int) -> None:
+    """Write the figures of the first ``query_count`` queries where the benchmark asks for them."""
+    result = asyncio.run(drive(path, repeats, QUERIES[:query_count]))
     Path(os.environ[RESULT_VARIABLE]).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

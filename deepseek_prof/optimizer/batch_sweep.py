@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
-from deepseek_prof.optimizer.measure import figures
 from deepseek_prof.optimizer.results import BatchResult
+from deepseek_prof.optimizer.rounds import ROUND_NS, figures
 from deepseek_prof.optimizer.timing import Ratio, interleave, is_win, ratio
 
 ROUNDS = 15
-_ROUND_NS = 60_000_000
 _MAX_REPEATS = 100
 _HEADROOM = 0.9
 """Of the memory that is available, what a batch may be expected to take."""
@@ -119,7 +118,7 @@ def _timer(process: Candidate, rows: int, limits: Limits) -> Callable[[], list[i
         message = {"do": "batch", "rows": rows, "repeats": repeats}
         return list(process.ask(message, limits.timeout_s)["calls_ns"])
 
-    repeats = max(1, min(_MAX_REPEATS, _ROUND_NS // max(min(take(3)), 1)))
+    repeats = max(1, min(_MAX_REPEATS, ROUND_NS // max(min(take(3)), 1)))
     return lambda: take(repeats)
 
 

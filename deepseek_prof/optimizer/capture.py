@@ -7,9 +7,7 @@ describes the conversation. Standard library and torch only.
 from __future__ import annotations
 
 import atexit
-import json
 import os
-import random
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +17,9 @@ from typing import Any
 
 import torch
 
+from deepseek_prof.optimizer.attaching import attached
 from deepseek_prof.optimizer.channel import Channel
+from deepseek_prof.optimizer.device import device_of
 from deepseek_prof.optimizer.protocol import Call, Captured
 from deepseek_prof.optimizer.roots import RootNames, watch_root_calls
 from deepseek_prof.optimizer.training_steps import watch_losses, watch_steps
@@ -30,18 +30,15 @@ MAX_CALLS = 8
 """Kept of each signature: ranges of activations and predictions of one input alone say little."""
 _MAX_MORE_BYTES = 256 << 20
 """Of the arguments of all calls beyond the first of each signature."""
-SEED = 20_240_229
 _MIN_CALLS = 3
 
 
 def attach() -> None:
     """Do what the job says: ``survey`` or ``capture``. A process that is not the program itself is left alone."""
-    job = json.loads(os.environ["DEEPSEEK_PROF_JOB"])
-    if os.getppid() != job["parent_pid"]:
+    begun = attached()
+    if begun is None:
         return
-    random.seed(SEED)  # programs that seed nothing meet the same weights and inputs in each candidate
-    torch.manual_seed(SEED)
-    channel = Channel.connect(job["socket"])
+    channel, job = begun
     if job["do"] == "survey":
         Survey(channel, job).install()
     else:
@@ -114,12 +111,11 @@ class Survey:
     def _root(self, module: torch.nn.Module) -> _Root:
         key = (self._names.of(module), module.training)
         if key not in self._roots:
-            parameters = list(module.parameters())
             self._roots[key] = _Root(
                 *key,
                 grad=torch.is_grad_enabled(),
-                parameter_bytes=sum(each.numel() * each.element_size() for each in parameters),
-                device=parameters[0].device.type if parameters else "cpu",
+                parameter_bytes=sum(each.numel() * each.element_size() for each in module.parameters()),
+                device=device_of(module),
             )
         return self._roots[key]
 
@@ -200,12 +196,11 @@ class Capture:
         """Never returns to the program."""
         from deepseek_prof.optimizer.session import Session
 
-        first = next((each for _, each in tensors(list(module.parameters()))), None)
         captured = Captured(
             module,
             tuple(same[0] for same in self._calls.values()),
             module.training,
-            first.device.type if first is not None else "cpu",
+            device_of(module),
             tuple(call for same in self._calls.values() for call in same[1:]),
         )
         status = 0

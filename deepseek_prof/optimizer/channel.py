@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+_MAX_REASON = 600
+
 
 class Channel:
     """One end of the conversation; every message is a JSON object on one line."""
@@ -47,6 +49,11 @@ class Channel:
     def close(self) -> None:
         """Hang up."""
         self._connection.close()
+
+
+def reason_of(error: BaseException) -> str:
+    """An error as the reason that an answer tells."""
+    return f"{type(error).__name__}: {error}"[:_MAX_REASON]
 
 
 def listen(path: Path) -> socket.socket:

@@ -36,6 +36,11 @@ class Shape:
     pool_stride: Pair
     pool_padding: Pair
 
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The sizes of two dimensions, in the order in which the operator of the kernel takes them."""
+        return (self.stride, self.padding, self.dilation, self.pool, self.pool_stride, self.pool_padding)
+
 
 @dataclass(frozen=True)
 class Site:
@@ -47,9 +52,7 @@ class Site:
 
     def arguments(self) -> tuple[Any, ...]:
         """What the operator of the kernel takes."""
-        s = self.shape
-        pairs = (s.stride, s.padding, s.dilation, s.pool, s.pool_stride, s.pool_padding)
-        return (*self.inputs, *(list(pair) for pair in pairs))
+        return (*self.inputs, *(list(pair) for pair in self.shape.pairs))
 
 
 def fuse_pools(graph: torch.fx.GraphModule) -> int:
@@ -100,14 +103,13 @@ def is_faster(shape: Shape) -> bool:
     image = torch.empty_strided(shape.image, shape.image_strides, **options).normal_()
     weight = torch.randn(shape.weight, **options)
     bias = torch.randn(shape.weight[0], **options) if shape.has_bias else None
-    pairs = (shape.stride, shape.padding, shape.dilation, shape.pool, shape.pool_stride, shape.pool_padding)
 
     def separate() -> torch.Tensor:
         middle = F.conv2d(image, weight, bias, shape.stride, shape.padding, shape.dilation)
         return F.max_pool2d(middle, shape.pool, shape.pool_stride, shape.pool_padding)
 
     def joined() -> torch.Tensor:
-        made: torch.Tensor = conv_relu_max_pool(image, weight, bias, *(list(pair) for pair in pairs))
+        made: torch.Tensor = conv_relu_max_pool(image, weight, bias, *(list(pair) for pair in shape.pairs))
         return made
 
     before_ms, after_ms = (float(do_bench(each, return_mode="median")) for each in (separate, joined))

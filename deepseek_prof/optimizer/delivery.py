@@ -16,7 +16,7 @@ from deepseek_prof.optimizer.applied_file import source
 from deepseek_prof.optimizer.applied_training_file import training_source
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError
 from deepseek_prof.optimizer.measure import Measurer
-from deepseek_prof.optimizer.results import CandidateResult, Check, HandOver
+from deepseek_prof.optimizer.results import UNUSABLE, CandidateResult, Check, HandOver
 from deepseek_prof.optimizer.training_measure import TrainingMeasurer
 
 _COMPILING = ("fuse", "quantize")
@@ -104,7 +104,7 @@ def deliver_training(
         draft = Path(folder, "applied.py")
         draft.write_text(training_source(measurer.target.root, row, rows, facts), encoding="utf-8")
         tried = measurer.measure_file(draft, row, _ROUNDS)
-        if tried.status in ("failed", "refused", "inaccurate"):
+        if tried.status in UNUSABLE:
             raise OutputError(f"{path} is not written: what it would hold does not train as measured. {tried.reason}")
         assert tried.speedup is not None
         assert tried.interval is not None

@@ -1,4 +1,4 @@
-"""What the passes' measurements need of the device: waiting for it, and the most memory at once. Torch only."""
+"""What is asked of the device: its type, to wait for it, and the most memory at once. Torch only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+
+def device_of(module: torch.nn.Module) -> str:
+    """Type of the device of the module's first parameter; ``cpu`` where it has none."""
+    first = next(module.parameters(), None)
+    return "cpu" if first is None else first.device.type
 
 
 def wait(device: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,27 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deepseek_prof.analysis.bootstrap import MIN_STEPS
 from deepseek_prof.errors import OutputError, RunDamagedError
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
 from deepseek_prof.optimizer.comparison import compare
-from deepseek_prof.optimizer.results import CandidateResult, Figures, OperatorChange
-from deepseek_prof.optimizer.timing import (
-    MIN_GAIN,
-    MIN_MEMORY_GAIN,
-    Ratio,
-    Samples,
-    interleave,
-    is_loss,
-    is_win,
-    ratio_of,
-)
+from deepseek_prof.optimizer.results import CandidateResult, OperatorChange
+from deepseek_prof.optimizer.rounds import figures, time_together
+from deepseek_prof.optimizer.timing import MIN_GAIN, MIN_MEMORY_GAIN, Ratio, is_loss, is_win, ratio_of
 
-ROUND_NS = 60_000_000
-"""A round of one process lasts about this long, so that the clock and the turn cost nothing beside it."""
 GOALS = ("latency", "throughput", "memory")
-_MAX_REPEATS = 1_000
-_PROFILED_REPEATS = 3
+PROFILED_REPEATS = 3
+"""Of all captured calls, or steps of a training, that are profiled for what changed by operator."""
 _SHOWN_OPERATORS = 20
 _LEAST_S = 10.0
 """What a process gets in any case: what was begun is not failed for want of seconds."""
@@ -184,7 +172,7 @@ def with_verdict(row: CandidateResult, speedup: Ratio, control: Ratio, goal: str
 
 def changes(eager: Candidate, candidate: Candidate, timeout_s: float) -> tuple[OperatorChange, ...]:
     """The operators that changed most between two prepared processes. Raises CandidateError."""
-    message = {"do": "operators", "repeats": _PROFILED_REPEATS}
+    message = {"do": "operators", "repeats": PROFILED_REPEATS}
     before, after = (process.ask(message, timeout_s)["operators"] for process in (eager, candidate))
     found = []
     for name in before.keys() | after.keys():
@@ -192,78 +180,6 @@ def changes(eager: Candidate, candidate: Candidate, timeout_s: float) -> tuple[O
         found.append(OperatorChange(name, before_ns, after_ns, before_count, after_count))
     found.sort(key=lambda each: (-abs(each.after_ns - each.before_ns), each.name))
     return tuple(found[:_SHOWN_OPERATORS])
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What one process did over all rounds."""
-
-    samples: Samples
-    peaks_bytes: list[int]
-    """Of each round."""
-
-    @property
-    def peak_bytes(self) -> int:
-        """Of all rounds."""
-        return max(self.peaks_bytes)
-
-    def figure(self, goal: str) -> Sequence[float]:
-        """Of each round, what the goal wants small."""
-        if goal == "memory":
-            return self.peaks_bytes
-        return self.samples.mean_ns() if goal == "throughput" else self.samples.typical_ns()
-
-
-def time_together(
-    processes: Sequence[Candidate],
-    rounds: int,
-    seed: int,
-    timeout_s: float,
-    left_s: float = math.inf,
-    repeats: int | None = None,
-) -> list[Taken]:
-    """Time prepared processes in shuffled rounds; ends early when ``left_s`` is over, after the least number of rounds.
-
-    ``repeats``: of all captured calls in a round; None: as many as make a round long enough for the clock.
-
-    Raises:
-        CandidateError: a process ended, or did not answer within ``timeout_s``.
-    """
-    peaks: list[list[int]] = [[] for _ in processes]
-    repeats = _repeats(processes[0], timeout_s) if repeats is None else repeats
-    deadline_s = time.monotonic() + left_s
-    done = 0
-
-    def timer(index: int) -> Callable[[], list[int]]:
-        def take() -> list[int]:
-            told = processes[index].ask({"do": "round", "repeats": repeats}, timeout_s)
-            peaks[index].append(told["peak_bytes"])
-            return list(told["calls_ns"])
-
-        return take
-
-    def go_on() -> bool:
-        nonlocal done
-        done += 1
-        return done < MIN_STEPS or time.monotonic() < deadline_s
-
-    samples = interleave(
-        [timer(index) for index in range(len(processes))], rounds, seed, go_on, len(processes[0].signatures)
-    )
-    return [Taken(*each) for each in zip(samples, peaks, strict=True)]
-
-
-def figures(samples: Samples, peak_bytes: int, model_bytes: int | None) -> Figures:
-    """Figures of one process over its rounds."""
-    calls = sorted(samples.calls_ns())
-    return Figures(
-        median_ns=statistics.median(calls),
-        p99_ns=calls[min(len(calls) - 1, math.ceil(0.99 * len(calls)) - 1)],
-        calls=len(calls),
-        calls_per_s=1e9 * len(calls) / sum(calls),
-        peak_bytes=peak_bytes,
-        model_bytes=model_bytes,
-    )
 
 
 def _with_answer(row: CandidateResult, answer: dict[str, Any]) -> CandidateResult:
@@ -292,8 +208,3 @@ def _by_metric(metric: Sequence[float], loss: float | None, max_loss: float) -> 
     if loss is None:
         return f"the metric gave {metric[1]} for it and {metric[0]} for eager"
     return f"loses {loss:.2%} by the metric" if loss > max_loss else None
-
-
-def _repeats(candidate: Candidate, timeout_s: float) -> int:
-    told = candidate.ask({"do": "round", "repeats": 1}, timeout_s)
-    return max(1, min(_MAX_REPEATS, ROUND_NS // max(int(sum(told["calls_ns"])), 1)))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from deepseek_prof.errors import OutputError, UsageError
 from deepseek_prof.narration import Narrator
@@ -19,7 +19,7 @@ from deepseek_prof.optimizer.candidate import CandidateError, Target
 from deepseek_prof.optimizer.delivery import deliver, deliver_training, refuse_existing
 from deepseek_prof.optimizer.measure import GOALS, Measurer
 from deepseek_prof.optimizer.replay import saved_command
-from deepseek_prof.optimizer.results import BatchResult, CandidateResult, Optimization
+from deepseek_prof.optimizer.results import BatchResult, CandidateResult, Optimization, Status
 from deepseek_prof.optimizer.search import Search
 from deepseek_prof.optimizer.survey import Surveyed, survey
 from deepseek_prof.optimizer.training_measure import TrainingMeasurer, plan
@@ -230,5 +230,4 @@ def _wanted(settings: OptimizeSettings) -> Sequence[str]:
 
 
 def _rank(row: CandidateResult) -> tuple[int, float]:
-    order = ("win", "inconclusive", "slower", "inaccurate", "refused", "failed")
-    return order.index(row.status), -(row.speedup or 0.0)
+    return get_args(Status).index(row.status), -(row.speedup or 0.0)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from deepseek_prof.analysis.diff import DiffRow
 
 Status: TypeAlias = Literal["win", "inconclusive", "slower", "inaccurate", "refused", "failed"]
+"""Best first."""
+UNUSABLE: tuple[Status, ...] = ("inaccurate", "refused", "failed")
+"""There is no figure of these that counts."""
 
 
 @dataclass(frozen=True)

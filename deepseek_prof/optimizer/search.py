@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from deepseek_prof.optimizer import passes
 from deepseek_prof.optimizer.protocol import Profile
-from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.results import UNUSABLE, CandidateResult
 from deepseek_prof.optimizer.timing import MIN_GAIN
 
 Combination = tuple[tuple[str, Any], ...]
@@ -24,7 +24,6 @@ that of the longest is kept back of the budget."""
 _WORTH_ADDING = 1.01
 _SAVE_MEMORY = ("checkpoint", "accumulate", "quantize", "amp")
 """Tried first where memory is the goal: predictions are of time, and of these checkpoints would come last."""
-_UNUSABLE = ("failed", "refused", "inaccurate")
 _ALMOST = 0.97
 """A pass that alone changes nothing may help another one: layouts and folding do. What is surely slower does not."""
 
@@ -92,14 +91,14 @@ class Search:
                 left = dict.fromkeys(name for combination in singles[place:] for name, _ in combination)
                 self.narrate(f"the budget is used up; not tried, or not with all options: {', '.join(left)}")
                 raise
-            if alone.status in _UNUSABLE or alone.interval is None or alone.interval[1] < _ALMOST:
+            if alone.status in UNUSABLE or alone.interval is None or alone.interval[1] < _ALMOST:
                 continue
             tried = [(single, alone)]
             both = (*best, *single)
             if best and passes.combine([name for name, _ in both]):
                 tried.append((both, self._try(both, QUICK_ROUNDS)))
             for combination, row in tried:
-                if row.status not in _UNUSABLE and (row.speedup or 0) > speedup * _WORTH_ADDING:
+                if row.status not in UNUSABLE and (row.speedup or 0) > speedup * _WORTH_ADDING:
                     best, speedup = combination, row.speedup or 0
 
     def winner(self) -> CandidateResult | None:

@@ -14,16 +14,15 @@ from typing import Any
 import torch
 
 from deepseek_prof.optimizer import batches, handover, numerics, passes
-from deepseek_prof.optimizer.channel import Channel
+from deepseek_prof.optimizer.channel import Channel, reason_of
 from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured
 from deepseek_prof.optimizer.recorder import record
-from deepseek_prof.optimizer.values import copied, equal, tensors
+from deepseek_prof.optimizer.values import copied, equal, state_bytes, tensors
 
 _WARM_CALLS = 3
 _SEED = 7
-_MAX_REASON = 600
 
 
 class Session:
@@ -51,7 +50,7 @@ class Session:
             except EOFError:
                 raise
             except Exception as error:  # noqa: BLE001  # any pass on any module: the candidate fails, with its reason
-                answer = {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:_MAX_REASON]}
+                answer = {"status": "failed", "reason": reason_of(error)}
             self._channel.send(answer)
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -110,10 +109,7 @@ class Session:
             "fired": evidence,
             "notes": [note for each in applied for note in each.notes],
             "kept_in_float": [layer for each in applied for layer in each.kept_in_float],
-            "code": [
-                handler.code(config if each.config is None else each.config)
-                for (handler, config), each in zip(chosen, applied, strict=True)
-            ],
+            "code": passes.code_of(chosen, applied),
             "lossy": lossy,
             "numerics": numerics.as_json(difference),
             "inaccurate": numerics.failure(difference, lossy=lossy),
@@ -225,9 +221,8 @@ class Session:
         return float(getattr(import_module(module), function)(self._callee))
 
     def _sizes(self) -> dict[str, Any]:
-        held = self._callee.state_dict().values() if isinstance(self._callee, torch.nn.Module) else ()
-        own = [each for each in held if isinstance(each, torch.Tensor)]
-        return {"model_bytes": sum(each.numel() * each.element_size() for each in own) if own else None}
+        module = self._callee if isinstance(self._callee, torch.nn.Module) else None
+        return {"model_bytes": None if module is None else state_bytes(module) or None}
 
 
 def _incomparable(eager: Sequence[numerics.Outputs], again: Sequence[numerics.Outputs]) -> str | None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import json
 import multiprocessing
 import os
-import random
 import signal
 import sys
 import threading
@@ -23,32 +21,26 @@ from typing import Any, NoReturn
 import torch
 
 from deepseek_prof.optimizer import passes, recorder
-from deepseek_prof.optimizer.capture import SEED
-from deepseek_prof.optimizer.channel import Channel
-from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
+from deepseek_prof.optimizer.attaching import attached
+from deepseek_prof.optimizer.channel import Channel, reason_of
+from deepseek_prof.optimizer.device import device_of, peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import profiler_of, totals
 from deepseek_prof.optimizer.probing import unseen
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured, Handler, Injector
 from deepseek_prof.optimizer.roots import RootNames, watch_root_calls
 from deepseek_prof.optimizer.training_file import AppliedFile, FileHandler
 from deepseek_prof.optimizer.training_steps import watch_losses, watch_optimizers, watch_steps
-from deepseek_prof.optimizer.values import copied, signature
+from deepseek_prof.optimizer.values import copied, signature, state_bytes
 
-_MAX_REASON = 600
 _PR_SET_PDEATHSIG = 1
 
 
 def attach() -> None:
     """Take part in the program's training; a process that is not the program itself is left alone."""
-    job = json.loads(os.environ["DEEPSEEK_PROF_JOB"])
-    if os.getppid() != job["parent_pid"]:
-        return
-    _die_with_parent()
-    random.seed(SEED)  # programs that seed nothing meet the same weights and samples in each candidate
-    torch.manual_seed(SEED)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(SEED)
-    Training(Channel.connect(job["socket"]), job).install()
+    begun = attached()
+    if begun is not None:
+        _die_with_parent()
+        Training(*begun).install()
 
 
 class Training:
@@ -102,9 +94,8 @@ class Training:
         """In workers of the program: they end with it and do not keep its connection open."""
         self._channel.close()
         atexit.unregister(self._program_ended)
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # the signal comes at the end of the thread that forked
+        # The signal comes at the end of the thread that forked.
+        if threading.current_thread() is threading.main_thread():
             _die_with_parent()
 
     def _call(
@@ -121,9 +112,9 @@ class Training:
 
     def _reached(self, module: torch.nn.Module, call: Call) -> None:
         """The first call of the root in training: from here on, what the passes make of it is called in its place."""
-        first = next(module.parameters(), None)
-        device = first.device.type if first is not None else "cpu"
-        self._captured = captured = Captured(module, (copied(call),), True, device, optimizers=tuple(self._optimizers))
+        self._captured = captured = Captured(
+            module, (copied(call),), True, device_of(module), optimizers=tuple(self._optimizers)
+        )
         self._callee = module
         self._channel.send({"told": "captured", "signatures": [signature((call.args, call.kwargs))]})
         for handler, config in self._chosen:
@@ -135,7 +126,7 @@ class Training:
                 self._applied.append(handler.apply(config, self._callee, captured))
                 self._callee = self._applied[-1].call
         except Exception as error:  # noqa: BLE001  # any pass on any module: the candidate fails, with its reason
-            self._settle({"status": "failed", "reason": f"{handler.name}: {_said(error)}"})
+            self._settle({"status": "failed", "reason": f"{handler.name}: {reason_of(error)}"})
         if self._job["nudge"]:
             nudge(module)
         self._began_ns = self._start_ns = time.perf_counter_ns()
@@ -202,19 +193,15 @@ class Training:
                 why = handler.refusal(config, self._captured) or "had no effect on this program"
                 return {"status": "refused", "reason": f"{handler.name}: {why}"}
         reset_peak(self._captured.device)
-        state = self._captured.module.state_dict().values()
         return {
             "status": "ready",
             "warm_ns": warm_ns,
             "workers": len(multiprocessing.active_children()),
             "losses": self._taken_losses(),
-            "model_bytes": sum(each.numel() * each.element_size() for each in state if isinstance(each, torch.Tensor)),
+            "model_bytes": state_bytes(self._captured.module),
             "fired": evidence,
             "notes": [note for each in self._applied for note in each.notes],
-            "code": [
-                handler.code(config if each.config is None else each.config)
-                for (handler, config), each in zip(self._chosen, self._applied, strict=True)
-            ],
+            "code": passes.code_of(self._chosen, self._applied),
             "lossy": any(handler.lossy for handler, _ in self._chosen) or any(each.lossy for each in self._applied),
         }
 
@@ -268,7 +255,7 @@ class Training:
 
     def _program_ended(self) -> None:
         error = getattr(sys, "last_value", None)
-        reason = _said(error) if error is not None else "the program ended before the steps that the first run made"
+        reason = reason_of(error) if error is not None else "the program ended before the steps that the first run made"
         self._send({"told": "missed", "status": "failed", "reason": reason})
 
 
@@ -284,10 +271,6 @@ def nudge(module: torch.nn.Module) -> None:
             generator = torch.Generator(each.device).manual_seed(number)
             signs = torch.randint(0, 2, each.shape, generator=generator, device=each.device, dtype=each.dtype)
             each.add_((2 * signs - 1) * torch.finfo(each.dtype).eps * each.square().mean().sqrt())
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_MAX_REASON]
 
 
 def _die_with_parent() -> None:

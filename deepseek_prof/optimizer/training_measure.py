@@ -15,8 +15,9 @@ from deepseek_prof.analysis.bootstrap import MIN_STEPS
 from deepseek_prof.errors import OutputError, RunDamagedError, UsageError
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target
 from deepseek_prof.optimizer.comparison import compare_runs, recording
-from deepseek_prof.optimizer.measure import ROUND_NS, Limit, Taken, changes, figures, time_together, with_verdict
+from deepseek_prof.optimizer.measure import PROFILED_REPEATS, Limit, changes, with_verdict
 from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.rounds import ROUND_NS, Taken, figures, time_together
 from deepseek_prof.optimizer.search import FULL_ROUNDS
 from deepseek_prof.optimizer.timing import ratio_of
 from deepseek_prof.optimizer.training_loss import Curves, compare
@@ -26,7 +27,6 @@ WARM_STEPS = 3
 RECORDED_STEPS = 8
 """No more than the least that a program has after its first: it is run anew to be recorded."""
 _RECORDED = (WARM_STEPS, WARM_STEPS + RECORDED_STEPS - 1)
-_PROFILED_STEPS = 3
 _BURSTS = 2
 _PART_OF_BUDGET = 0.1
 """Of the budget: the steps of one measurement in full."""
@@ -51,11 +51,11 @@ def plan(steps: int, step_ns: float, budget_s: float) -> Plan:
     Raises:
         UsageError: too few for a verdict.
     """
-    available = steps - WARM_STEPS - _PROFILED_STEPS
+    available = steps - WARM_STEPS - PROFILED_REPEATS
     if available < MIN_STEPS:
         raise UsageError(
             f"The program made {steps} training steps in the time of the first run, and a verdict needs at least "
-            f"{MIN_STEPS + WARM_STEPS + _PROFILED_STEPS}. Let it train longer, or give a larger --budget."
+            f"{MIN_STEPS + WARM_STEPS + PROFILED_REPEATS}. Let it train longer, or give a larger --budget."
         )
     affordable = int(_PART_OF_BUDGET * budget_s * 1e9 / (3 * step_ns))
     usable = max(min(available, affordable), MIN_STEPS)

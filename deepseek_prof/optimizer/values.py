@@ -77,6 +77,12 @@ def tensors(value: Any, path: str = "", inside: frozenset[int] = frozenset()) ->
             yield from tensors(each, f"{path}.{key}", inside)
 
 
+def state_bytes(module: torch.nn.Module) -> int:
+    """Size of a module's parameters and buffers."""
+    state = module.state_dict().values()
+    return sum(each.numel() * each.element_size() for each in state if isinstance(each, torch.Tensor))
+
+
 def equal(first: Any, second: Any) -> bool:
     """Whether two values hold the same tensors bit by bit (NaN equal to itself)."""
     left, right = list(tensors(first)), list(tensors(second))

@@ -40,19 +40,14 @@ class Statistics:
     failed_batches: int
     """Batches of several requests that failed, whose requests were then run one by one."""
     wait_p50_s: float | None
-    """Time from a request to the start of its batch, over the last 4,096 that started; None before the first."""
+    """Time from a request to the start of its batch, over the last :data:`RECENT_WAITS` that started; None before the
+    first."""
     wait_p99_s: float | None
 
     @property
     def pending(self) -> int:
         """Accepted and not ended: waiting or running."""
         return self.accepted - self.finished - self.failed - self.cancelled - self.expired - self.closed
-
-    @property
-    def mean_rows(self) -> float:
-        """Mean size of a batch; 0 before the first."""
-        batches = sum(self.batches.values())
-        return sum(rows * count for rows, count in self.batches.items()) / batches if batches else 0.0
 
 
 class Counts:

@@ -4,123 +4,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-import json
 import re
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deepseek_prof.analysis.findings import find
-from deepseek_prof.analysis.flame import Frame, Profile, Stack
 from deepseek_prof.analysis.report_text import notes
-from deepseek_prof.analysis.steps import Step, step_stats
 from deepseek_prof.analysis.summary import summarize
 from deepseek_prof.analysis.top import top
 from deepseek_prof.analysis.verdict import judge
 from deepseek_prof.errors import UsageError
 from deepseek_prof.exporters import registry
 from deepseek_prof.exporters.html import HtmlExporter
-from deepseek_prof.exporters.html_report.charts import step_chart
-from deepseek_prof.exporters.html_report.flame_data import MAX_FRAMES, flame_data
 from deepseek_prof.importing.importer import import_traces
 from deepseek_prof.query import compile_query
 from deepseek_prof.text import clean, duration
 from tests.support.chrome_trace import one_training_step, write_trace
 from tests.support.drawn import op, write_drawn_run
 from tests.support.hostile import HOSTILE_NAMES, write_hostile_run
+from tests.support.html_page import Element, flame_of, parsed, rows_of, written
 from tests.support.recording import open_run, run_cli
 from tests.support.synthetic import write_synthetic_run
-
-VOID = {"meta", "link", "input", "br"}
-
-
-@dataclass
-class Element:
-    """An element of a page; ``text`` is its own and its children's."""
-
-    tag: str
-    attributes: dict[str, str]
-    text: str = ""
-    children: list[Element] = field(default_factory=list)
-
-    def all(self, tag: str, css_class: str | None = None) -> list[Element]:
-        """The elements inside with that tag (and class), in the order of the page."""
-        found = []
-        for child in self.children:
-            if child.tag == tag and (css_class is None or css_class in child.attributes.get("class", "").split()):
-                found.append(child)
-            found += child.all(tag, css_class)
-        return found
-
-    def by_id(self, name: str) -> Element:
-        """The one element inside with that id."""
-        (found,) = [each for each in self.everything() if each.attributes.get("id") == name]
-        return found
-
-    def everything(self) -> list[Element]:
-        """All elements inside."""
-        return [each for child in self.children for each in (child, *child.everything())]
-
-
-class _Parser(HTMLParser):
-    """Independent of the template: the standard library's reading of the page."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open = [Element("", {})]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, {name: value or "" for name, value in attrs})
-        self.open[-1].children.append(element)
-        if tag not in VOID:
-            self.open.append(element)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open[-1].children.append(Element(tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop().tag == tag, f"</{tag}> closes nothing at {self.getpos()}"
-
-    def handle_data(self, data: str) -> None:
-        for element in self.open:
-            element.text += data
-
-
-def written(run_dir: Path, query: str = "") -> str:
-    """The page as text."""
-    file = io.BytesIO()
-    with open_run(run_dir) as run:
-        selection = registry.Selection(compile_query(query) if query else None, query)
-        HtmlExporter().write(run, selection, file)
-    return file.getvalue().decode()
-
-
-def parsed(page: str) -> Element:
-    """The page's root, around ``html``."""
-    parser = _Parser()
-    parser.feed(page)
-    parser.close()
-    assert [each.tag for each in parser.open] == [""], "an element is not closed"
-    return parser.open[0]
-
-
-def rows_of(page: Element, table: str) -> dict[str, list[float]]:
-    """Names and figures of a table."""
-    body = page.by_id(table).all("tbody")[0]
-    return {
-        row.all("th")[0].attributes["title"]: [float(cell.attributes["data-v"]) for cell in row.all("td")]
-        for row in body.all("tr")
-    }
-
-
-def flame_of(page: Element) -> dict[str, Any]:
-    """The data that the flame graph is drawn from."""
-    data: dict[str, Any] = json.loads(page.by_id("flame-data").text)
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -299,64 +204,3 @@ def test_a_large_model_makes_a_small_page(tmp_path: Path) -> None:
     text = written(run.path)
     assert len(text.encode()) < 1_500_000
     assert len(rows_of(parsed(text), "layers")) == 1500
-
-
-def test_small_frames_are_put_together_and_no_time_is_lost() -> None:
-    outer = Frame("model", "layer")
-    stacks = tuple(
-        Stack((outer, Frame(f"op{number}", "op", "matmul")), number + 1, 1) for number in range(MAX_FRAMES + 500)
-    )
-    profile = Profile("layers", "nanoseconds", stacks)
-    data = flame_data([profile], 1.0)
-    (encoded,) = data["profiles"]
-    assert len(encoded["depth"]) == MAX_FRAMES + 1
-    assert encoded["total"][0] == profile.total
-    assert sum(encoded["total"][1:]) == profile.total
-    assert encoded["total"][-1] == sum(range(1, 502))
-    assert data["texts"][encoded["name"][-1]] == "(501 smaller)"
-
-
-def test_equal_beginnings_of_stacks_are_one_frame() -> None:
-    forward, block, mm = Frame("forward", "phase"), Frame("block", "layer"), Frame("aten::mm", "op", "matmul")
-    stacks = (Stack((forward, block), 5, 2), Stack((forward, block, mm), 7, 3), Stack((mm,), 1, 1))
-    (encoded,) = flame_data([Profile("layers", "nanoseconds", stacks)], 1.0)["profiles"]
-    assert encoded["depth"] == [0, 1, 2, 0]
-    assert encoded["total"] == [12, 12, 7, 1]
-    assert encoded["count"] == [0, 2, 3, 1]
-
-
-def steps_of(*durations_ns: int) -> list[Step]:
-    return [Step(0, 1, number, ns) for number, ns in enumerate(durations_ns)]
-
-
-def test_one_slow_step_does_not_flatten_the_others() -> None:
-    steps = steps_of(900, *[100] * 200, 50_000, *[100] * 98)
-    stats = step_stats(steps, 1)
-    assert stats is not None
-    chart = step_chart(steps, stats)
-    assert chart is not None
-    assert chart.bars[0].kind == "warm-up"
-    assert [bar.kind for bar in chart.bars[1:]] == ["steady"] * (len(chart.bars) - 1)
-    beyond = [bar for bar in chart.bars if bar.beyond]
-    assert len(beyond) == 2
-    usual = chart.bars[-1]
-    assert usual.y == pytest.approx(100 - 100 / 2 / 1.05, abs=0.01)
-
-
-def test_many_steps_share_bars() -> None:
-    steps = steps_of(*range(1_000, 101_000))
-    stats = step_stats(steps, 0)
-    assert stats is not None
-    chart = step_chart(steps, stats)
-    assert chart is not None
-    assert len(chart.bars) <= 240
-    assert chart.bars[0].title.startswith("steps 0 to 416: median ")
-    assert chart.bars[0].low_y > chart.bars[0].y > chart.bars[0].high_y
-    assert sum(bar.width for bar in chart.bars) == pytest.approx(100, abs=0.1)
-
-
-def test_a_single_step_has_no_chart() -> None:
-    steps = steps_of(100)
-    stats = step_stats(steps, 0)
-    assert stats is not None
-    assert step_chart(steps, stats) is None

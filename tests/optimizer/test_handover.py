@@ -18,8 +18,8 @@ from torch import nn
 from deepseek_prof.errors import OutputError
 from deepseek_prof.narration import Narrator
 from deepseek_prof.optimizer.applied_file import source
+from deepseek_prof.optimizer.attaching import SEED
 from deepseek_prof.optimizer.candidate import Target
-from deepseek_prof.optimizer.capture import SEED
 from deepseek_prof.optimizer.delivery import deliver
 from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.optimize import OptimizeSettings, optimize_program

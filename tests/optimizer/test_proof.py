@@ -12,9 +12,10 @@ from rich.console import Console
 from deepseek_prof.cli.optimize_table import show
 from deepseek_prof.exporters.html_report.proof_page import render
 from deepseek_prof.optimizer.candidate import Target
-from deepseek_prof.optimizer.measure import Measurer, Taken, with_verdict
+from deepseek_prof.optimizer.measure import Measurer, with_verdict
 from deepseek_prof.optimizer.proof_text import verdict
 from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.rounds import Taken
 from deepseek_prof.optimizer.timing import Ratio, Samples
 from tests.optimizer.test_candidates import target
 from tests.support.proofs import proof

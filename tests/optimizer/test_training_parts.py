@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from deepseek_prof.errors import UsageError
-from deepseek_prof.optimizer.measure import Taken
 from deepseek_prof.optimizer.passes import handler
 from deepseek_prof.optimizer.passes.dataloader import DataLoading
 from deepseek_prof.optimizer.passes.optimizer import FusedOptimizer
 from deepseek_prof.optimizer.passes.threads import Threads, cores
 from deepseek_prof.optimizer.probing import draws_random, unseen
 from deepseek_prof.optimizer.protocol import Profile
+from deepseek_prof.optimizer.rounds import Taken
 from deepseek_prof.optimizer.timing import Samples, ratio_of
 from deepseek_prof.optimizer.training import nudge
 from deepseek_prof.optimizer.training_measure import _figure, plan

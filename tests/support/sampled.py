@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.recording import record, write_program
+
 # Its imports read files, which can take seconds where much else is read: the function outlasts them whatever they take.
 PROGRAM = """
     import time
@@ -31,7 +33,5 @@ PROGRAM = """
 @pytest.fixture(scope="session")
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a program of which one function, ``Slow.spin``, takes nearly all time."""
-    from tests.support.recording import record, write_program  # late: its asserts are to be rewritten first
-
     folder = tmp_path_factory.mktemp("sampled")
     return record([str(write_program(folder, PROGRAM))], folder, "--python-stacks")

@@ -15,6 +15,9 @@ from deepseek_prof.serving import DynamicBatcher
 
 WAIT_S = 60.0
 """How long a test waits for what must happen, before it fails."""
+BAD = torch.full((1, 4), float("nan"))
+"""A request that makes a call of :class:`Held` fail."""
+GOOD = torch.ones(1, 4)
 
 
 class Held(nn.Module):

@@ -13,10 +13,11 @@ To add a pane, write one file here:
 
 A pane asks for more with ``await self.session.ask(question)`` in a worker; with ``later=True`` where nobody waits. It
 changes the filter with ``self.post_message(self.Filter(query))``, and leads to another pane with
-``self.app.open_pane("timeline")``. Bindings of the pane appear in the footer, in the help (``?``) and must stand in the
-table of docs/tui.md. Styles go to ``tui/styles/<pane>.tcss`` or the class's ``DEFAULT_CSS``. Names from programs are
-data: ``deepseek_prof.text.clean`` and ``rich.text.Text``, never markup. ``type_colour`` of ``tui/palette.py`` has the
-colour of an operator type. A pane that another one leads to with more than a query has a method of its own, as
+``self.app.open_pane("timeline")``. Bindings of the pane appear in the footer, briefly (it has 80 columns), in
+the help (``?``), where the ``tooltip`` of a binding may say more, and must stand in the table of docs/tui.md. Styles go
+to ``tui/styles/<pane>.tcss`` or the class's ``DEFAULT_CSS``. Names from programs are data:
+``deepseek_prof.text.clean`` and ``rich.text.Text``, never markup. ``type_colour`` of ``tui/palette.py`` has the colour
+of an operator type. A pane that another one leads to with more than a query has a method of its own, as
 ``show_call`` of the timeline; :meth:`ProfilerApp.open_pane` returns the pane for that.
 """
 

@@ -64,7 +64,7 @@ class Compare(Pane[Compared]):
     title = "Compare"
     short_title = "Diff"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "by", "By layer, operator, …"),
+        Binding("v", "by", "By", tooltip="By layer, operator, …"),
         Binding("c", "choose", "Another run"),
         Binding("o", "only", "Only this"),
     ]

@@ -41,10 +41,10 @@ class Flame(Pane[Graphs]):
     name_of = "flame"
     title = "Flame"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "view(1)", "Next view"),
+        Binding("v", "view(1)", "View", tooltip="Next view"),
         Binding("V", "view(-1)", "Previous view", show=False),
         Binding("p", "profile", "Host or accelerator", show=False),
-        Binding("s", "search", "Search"),
+        Binding("s", "search", "Find", tooltip="Search"),
         Binding("o", "only", "Only this"),
         Binding("escape", "leave_search", "End the search", show=False),
     ]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # its module brings numpy, which the first screen need not wa
     from deepseek_prof.tui.widgets.timeline_layout import Chart
     from deepseek_prof.tui.widgets.timeline_spots import Spot
 
-_HINT = "w s zoom · a d pan · g gaps · [ ] steps"
+_HINT = "a d pan · [ ] steps"
+"""Keys that the footer has no room for."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Timeline(Pane[Shown]):
     title = "Timeline"
     short_title = "Time"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket", "step(-1)", "Step before", key_display="["),
-        Binding("right_square_bracket", "step(1)", "Step after", key_display="]"),
+        Binding("left_square_bracket", "step(-1)", "Step before", show=False),
+        Binding("right_square_bracket", "step(1)", "Step after", show=False),
     ]
     DEFAULT_CSS = """
     Timeline #subject { height: 1; color: $text-muted; }

@@ -39,14 +39,17 @@ def key_label(keys: str) -> str:
 
 
 def keys_of(kind: type[DOMNode], title: str) -> Keys:
-    """The bindings that a class declares itself, in their order; those of number keys as one row."""
+    """The bindings that a class declares itself, in their order; those of number keys as one row.
+
+    Where the footer has room for a word only, the binding's tooltip says what it does.
+    """
     rows: list[tuple[str, str]] = []
     for binding in _declared(kind):
         if binding.key.isdecimal():
             if ("1 … 9", "Pane of that number") not in rows:
                 rows.append(("1 … 9", "Pane of that number"))
             continue
-        rows.append((key_label(binding.key), binding.description))
+        rows.append((key_label(binding.key), binding.tooltip or binding.description))
     return Keys(title, tuple(rows))
 
 

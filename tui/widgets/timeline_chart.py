@@ -37,9 +37,9 @@ class TimelineChart(ScrollView, can_focus=True):
         Binding("s,minus", "zoom(2)", "Zoom out"),
         Binding("a", "pan(-0.25)", "Pan left", show=False),
         Binding("d", "pan(0.25)", "Pan right", show=False),
-        Binding("enter", "fit", "Zoom to the span"),
+        Binding("enter", "fit", "To span", tooltip="Zoom to the span"),
         Binding("home", "reset", "Whole time", show=False),
-        Binding("g", "gap", "Longest gaps"),
+        Binding("g", "gap", "Gaps", tooltip="Longest gaps"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"timeline--cursor", "timeline--axis", "timeline--track"}
     DEFAULT_CSS = """

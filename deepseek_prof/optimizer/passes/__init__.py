@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from deepseek_prof.errors import UsageError
-from deepseek_prof.optimizer.protocol import Handler
+from deepseek_prof.optimizer.protocol import Applied, Handler
 
 # name → (module, config class, handler class). A new pass is one file here and one line.
 _HOMES: dict[str, tuple[str, str, str]] = {
@@ -65,6 +65,14 @@ def chosen(wanted: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Handler[A
     """Handlers and configs of passes by name and options, in the order in which they are applied."""
     found = [(handler(name), config_from(name, options)) for name, options in wanted]
     return sorted(found, key=lambda each: each[0].order)
+
+
+def code_of(chosen: Sequence[tuple[Handler[Any], Any]], applied: Sequence[Applied]) -> list[str]:
+    """The statements of each applied pass for the hand-over, with what it found on the module."""
+    return [
+        handler.code(config if each.config is None else each.config)
+        for (handler, config), each in zip(chosen, applied, strict=True)
+    ]
 
 
 def defaults_of(name: str) -> dict[str, Any]:
