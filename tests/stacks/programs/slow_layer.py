@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 STEPS = 20
+# Samples are dated to within some milliseconds. Between the layer's forward and its backward there is more than that,
+# so that what runs in one of them is never taken for the other.
+PAUSE_S = 0.02
 
 
 def busy(seconds):
@@ -51,5 +54,7 @@ if __name__ == "__main__":
     for _ in range(STEPS):
         prepare()
         optimizer.zero_grad()
-        net(torch.randn(4, 8)).sum().backward()
+        loss = net(torch.randn(4, 8)).sum()
+        time.sleep(PAUSE_S)
+        loss.backward()
         optimizer.step()
