@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 ddp_gloo.py, or python ddp_gloo.py for a world of on
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import tempfile
 
@@ -60,6 +61,13 @@ def train(steps: int, batch: int, width: int) -> None:
         epoch += 1
 
 
+def end_process_group() -> None:
+    # The model is part of a reference cycle and keeps the group, whose threads must end before Python does: one that
+    # frees the last tensors afterwards aborts the process.
+    gc.collect()
+    dist.destroy_process_group()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=300)
@@ -71,12 +79,12 @@ def main() -> None:
     if "RANK" in os.environ:  # torchrun tells rank, world size and where to meet
         dist.init_process_group("gloo")
         train(options.steps, options.batch, options.width)
-        dist.destroy_process_group()
+        end_process_group()
     else:
         with tempfile.TemporaryDirectory() as folder:
             dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=0, world_size=1)
             train(options.steps, options.batch, options.width)
-            dist.destroy_process_group()
+            end_process_group()
 
 
 if __name__ == "__main__":
