@@ -5,13 +5,13 @@ Standard library and torch only.
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured
+from deepseek_prof.optimizer.python_file import imported_file
 from deepseek_prof.optimizer.values import copied, signature
 
 
@@ -20,7 +20,7 @@ def applied_by_file(path: str, captured: Captured) -> Callable[[], Callee]:
 
     def make() -> Callee:
         calls = [(call.args, dict(call.kwargs)) for call in map(copied, captured.all_calls)]
-        made: Callee = runpy.run_path(path)["apply"](captured.module, calls)
+        made: Callee = imported_file(path).apply(captured.module, calls)
         return made
 
     return make

@@ -5,7 +5,6 @@ Standard library and torch only.
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from weakref import WeakKeyDictionary
 from torch.utils.data import DataLoader
 
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
+from deepseek_prof.optimizer.python_file import imported_file
 
 WITH_WORKERS = "with_workers"
 """The file's function for loaders, where it has one."""
@@ -49,7 +49,7 @@ class FileHandler:
 
     def inject(self, config: AppliedFile) -> None:
         """Let loaders of the program be iterated as those that the file makes of them."""
-        replace = runpy.run_path(config.path).get(WITH_WORKERS)
+        replace = getattr(imported_file(config.path), WITH_WORKERS, None)
         if replace is None:
             return
         home: Any = DataLoader
@@ -67,7 +67,7 @@ class FileHandler:
 
     def apply(self, config: AppliedFile, callee: Callee, captured: Captured) -> Applied:
         """What the function ``apply`` of the file makes. Raises what it raises."""
-        made: Callee = runpy.run_path(config.path)["apply"](captured.module, *captured.optimizers)
+        made: Callee = imported_file(config.path).apply(captured.module, *captured.optimizers)
         return Applied(made, lambda: config.path, lossy=config.lossy)
 
     def code(self, config: AppliedFile) -> str:

@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from deepseek_prof.errors import OutputError
 from deepseek_prof.narration import Narrator
@@ -17,6 +19,7 @@ from deepseek_prof.optimizer.candidate import Target
 from deepseek_prof.optimizer.delivery import deliver_training
 from deepseek_prof.optimizer.passes import config_from, handler
 from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.training_file import AppliedFile, FileHandler
 from deepseek_prof.optimizer.training_measure import Plan, TrainingMeasurer
 from tests.support.recording import environment
 
@@ -157,3 +160,25 @@ def test_a_file_that_does_not_train_as_measured_is_not_written(code: str, reason
     with pytest.raises(OutputError, match=reason):
         deliver_training(measurer, row, [], (), tmp_path / "faster.py", Narrator(quiet=True))
     assert list(tmp_path.iterdir()) == []
+
+
+AROUND_A_FUNCTION = """
+import torch
+from torch.utils._pytree import tree_map
+
+
+def doubled(value):
+    return torch.add(value, value)
+
+
+def apply(model, *optimizers):
+    return lambda *args: torch.compile(tree_map, backend="eager")(doubled, list(args))
+"""
+
+
+def test_what_is_compiled_around_a_function_of_a_file_finds_the_file(tmp_path: Path) -> None:
+    """Dynamo imports the module of a function by its name where it meets the function in a frame of another module."""
+    (tmp_path / "faster.py").write_text(AROUND_A_FUNCTION)
+    captured: Any = SimpleNamespace(module=None, optimizers=[])
+    applied = FileHandler().apply(AppliedFile(str(tmp_path / "faster.py"), lossy=False), lambda: None, captured)
+    assert applied.call(torch.ones(2), torch.zeros(1))[0].tolist() == [2.0, 2.0]
