@@ -203,5 +203,8 @@ class KinetoRecorder:
         self._cycle.use_optimizer()
         self._cycle.tick(id(optimizer), time.monotonic_ns(), self._emit_step)
 
+    def spent(self, _: int) -> None:
+        """It keeps no budget."""
+
     def set_data_worker(self) -> None:
         """Workers are forks or spawned processes: a fork is not recorded, a spawned one records as any process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,6 +12,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepseek_prof.collectors.dynamo import passes_through, stays_outside
 from deepseek_prof.collectors.tracebacks import leave_out_wrapper
+
+IN_SITU_FACTOR = 1.4
+"""Cost to the program of what watches its backward passes over the time that it takes: the caches have to fill again.
+
+Measured on the tiny transformer of benchmarks/, with and without the watch in turns: 77 us a step against 53.
+"""
 
 _undo: list[Callable[[], None]] = []
 _backward_watch: BackwardWatch | None = None
@@ -40,6 +47,9 @@ class StepSink(Protocol):
 
     def set_data_worker(self) -> None:
         """This process loads data for another one."""
+
+    def spent(self, ns: int, /) -> None:
+        """So much time was taken from the program besides records; it counts for the overhead budget."""
 
 
 class StepCycle:
@@ -96,7 +106,7 @@ class StepCycle:
 
 def install_steps(sink: StepSink) -> None:
     """Tell the recorder where steps and backward passes begin and end."""
-    for tell in (sink.optimizer_made, sink.optimizer_stepped, sink.push_backward, sink.pop_phase):
+    for tell in (sink.optimizer_made, sink.optimizer_stepped, sink.push_backward, sink.pop_phase, sink.spent):
         stays_outside(tell)
 
     @stays_outside
@@ -196,7 +206,9 @@ def _backward(original: Callable[..., Any], sink: StepSink) -> Callable[..., Any
         sink.push_backward()
         try:
             if _backward_watch is not None and args:
+                begin_ns = time.perf_counter_ns()
                 _backward_watch(args[0], accumulates=bool(kwargs.get("accumulate_grad")))
+                sink.spent(int((time.perf_counter_ns() - begin_ns) * IN_SITU_FACTOR))
             return original(*args, **kwargs)
         except BaseException as error:
             leave_out_wrapper(error)

@@ -222,6 +222,13 @@ PyObject* optimizer_made(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* spent(PyObject*, PyObject* ns) {
+  const unsigned long long value = PyLong_AsUnsignedLongLong(ns);
+  if (PyErr_Occurred()) return nullptr;
+  deepseek_prof::spent(value);
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
     {"start", start, METH_VARARGS,
      "start(directory, process_json, operators, signatures, allocations, first_step, last_step, budget, operator_cost_ns, "
@@ -244,6 +251,7 @@ PyMethodDef methods[] = {
     {"optimizer_stepped", optimizer_stepped, METH_O, "This optimizer has stepped, in the open Optimizer.step scope."},
     {"note_tensor", note_tensor, METH_VARARGS, "note_tensor(address, size_bytes, MemoryEvent, parameter's TensorImpl)"},
     {"optimizer_made", optimizer_made, METH_NOARGS, "The program has an optimizer: steps end with it."},
+    {"spent", spent, METH_O, "spent(ns): time taken from the program besides records, for the budget."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_deepseek_prof_recorder", "Native operator recorder.", -1, methods,

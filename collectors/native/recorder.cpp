@@ -244,4 +244,10 @@ void optimizer_stepped(uint64_t key) {
 }
 void optimizer_made() { recorder().steps.optimizer_made(); }
 
+void spent(uint64_t ns) {
+  Recorder& r = recorder();
+  const std::lock_guard<std::mutex> lock(r.mutex);
+  r.steps.spent(ns);
+}
+
 }  // namespace deepseek_prof

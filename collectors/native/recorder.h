@@ -85,5 +85,7 @@ void pop_phase();
 void optimizer_stepped(uint64_t key);
 // From now on steps end with the optimizer, no longer with each call of the root module.
 void optimizer_made();
+// Time that was taken from the program besides records, for the budget.
+void spent(uint64_t ns);
 
 }  // namespace deepseek_prof

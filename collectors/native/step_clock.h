@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "recorder.h"
@@ -45,6 +46,8 @@ class StepClock {
   void activity(uint64_t start_ns) {
     if (step_start_ns_ == 0) step_start_ns_ = start_ns;
   }
+  // What our side has cost besides records, in the step that runs.
+  void spent(uint64_t ns) { aside_ns_ += static_cast<double>(ns); }
   uint64_t finished() const { return finished_; }
   uint64_t full_steps() const { return full_steps_; }
   // The step that runs now, -1 before the first. The first step's end is known late: until then its cycle is taken for
@@ -92,6 +95,10 @@ class StepClock {
   }
 
  private:
+  // What a layer costs that is not recorded: its wrapper is called all the same. Measured in turns on the tiny
+  // transformer of benchmarks/: 0.44 us of 0.72.
+  static constexpr double kPassedLayer = 0.6;
+
   explicit StepClock(bool optimizer) : optimizer_(optimizer) {}
 
   template <typename Emit>
@@ -115,15 +122,16 @@ class StepClock {
     const double layer_cost = static_cast<double>(layers - layers_before_) * settings.layer_cost_ns;
     events_before_ = events;
     layers_before_ = layers;
+    aside_.add(std::exchange(aside_ns_, 0.0));
     (last_was_full_ ? full_dur_ : light_dur_).add(static_cast<double>(step_dur_ns_));
     if (last_was_full_) {
       ++full_steps_;
       light_left_ = 0;
       if (settings.overhead_budget >= 0 && event_cost > 0) {
-        const double bare = std::max(static_cast<double>(step_dur_ns_) - event_cost - layer_cost, 1.0);
-        const double allowed = settings.overhead_budget * bare;
+        const double bare = std::max(static_cast<double>(step_dur_ns_) - event_cost - layer_cost - aside_.mean(), 1.0);
+        const double allowed = settings.overhead_budget * bare - aside_.mean();
         light_layers_ = layer_cost <= 0.5 * allowed;
-        const double light = light_layers_ ? layer_cost : 0.0;
+        const double light = light_layers_ ? layer_cost : kPassedLayer * layer_cost;
         double full = event_cost + layer_cost;
         // Once both kinds of step were seen, their difference is the true cost; bounded, since steps differ by themselves.
         if (full_dur_.known() && light_dur_.known()) {
@@ -153,7 +161,8 @@ class StepClock {
     double count_ = 0, mean_ = 0;
   };
 
-  Mean full_dur_, light_dur_;
+  Mean full_dur_, light_dur_, aside_;
+  double aside_ns_ = 0;
   bool optimizer_ = false;
   bool last_was_full_ = true;
   bool light_layers_ = true;
