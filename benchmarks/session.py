@@ -71,7 +71,7 @@ class Session:
         self._started = 0
         self._recorder_ready = False
         self.long_run_dir: Path | None = None
-        self.found: dict[str, float] = {}
+        self.found: dict[str, int] = {}
         """What a measurement finds out before its first round, by the measurement's name."""
 
     def wants(self, arm: Arm) -> bool:

@@ -9,6 +9,9 @@ from benchmarks.results import Row, Sample, present, row
 from benchmarks.session import Arm, Session
 
 LEAST = 1.4
+CHANCES = 3
+"""Loads of one rate, of which one has to hold; a machine that stands still for a moment spoils one."""
+HELD = f"the highest rate of which one of {CHANCES} loads held"
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,16 @@ class DynamicBatching:
     def measure_round(self, session: Session, index: int) -> Sample:
         """The figures of the program. Raises BenchmarkError where it fails, or finds no rate that holds."""
         options = ("--seconds", "0.5", "--trials", "3") if session.quick else ("--seconds", "2.5", "--trials", "6")
-        run = session.run_program("dynamic_batcher", (*options, "--seed", str(index), "--mix", self.mix), Arm("bare"))
+        whole = (*options, "--chances", str(CHANCES), "--seed", str(index), "--mix", self.mix)
+        run = session.run_program("dynamic_batcher", whole, Arm("bare"))
         return {name: float(value) for name, value in run.figures.items() if name != "end_monotonic_ns"}
 
     def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
         """Return the two rates, their ratio, what became of twice the rate, and memory."""
         return present(
             row(samples, lambda sample: sample["single_s"] * 1e3, "a call alone, mean", "ms"),
-            row(samples, lambda sample: sample["single_per_s"], "one at a time", "requests/s"),
-            row(samples, lambda sample: sample["batcher_per_s"], "dynamic batcher", "requests/s"),
+            row(samples, lambda sample: sample["single_per_s"], "one at a time", "requests/s", reference=HELD),
+            row(samples, lambda sample: sample["batcher_per_s"], "dynamic batcher", "requests/s", reference=HELD),
             row(
                 samples,
                 lambda sample: sample["single_per_s"] / sample["batcher_per_s"],

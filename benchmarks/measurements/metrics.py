@@ -2,7 +2,7 @@
 
 Equal processes differ by more than the bar allows. It is therefore held against the steps of one process: those of
 stretches with a scrape a second against those of the stretches beside them without. Outside scrapes the endpoint is a
-thread that sleeps; the ratio of whole processes, with and without it, is shown beside its noise.
+thread that sleeps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import urllib.request
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from statistics import fmean, median
 
@@ -30,13 +31,11 @@ _SCRAPE_S, _QUICK_SCRAPE_S = 1.0, 0.1
 """Prometheus asks every 15 s by default, and hardly anybody more often than each second."""
 _SCRAPES = 2
 """Of a stretch. As long as these take, the stretch beside it is left alone."""
-PLAIN = Arm("recorded", ("--record", "ops"))
-CONTROL = Arm("recorded again", ("--record", "ops"))
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """The same recorded training with and without the endpoint, in turns; the one that has it is scraped at times."""
+    """A recorded training with the endpoint, which is scraped at times."""
 
     name: str = "metrics"
     title: str = "Metrics served to Prometheus, tiny transformer training, one thread, a scrape a second"
@@ -44,25 +43,32 @@ class Metrics:
     in_default_set: bool = True
 
     def measure_round(self, session: Session, index: int) -> Sample:
-        """Run every arm once."""
-        steps = StepCount(2, 20) if session.quick else StepCount(100, 1000)
+        """Run the program once, and compare its stretches."""
+        steps = StepCount(2, 1000) if session.quick else StepCount(100, 4000)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = int(free.getsockname()[1])
-        served = Arm("served", (*(PLAIN.run_options or ()), "--metrics-port", str(port)))
-        arms = [PLAIN, CONTROL, served]
-        random.Random(index).shuffle(arms)
-        sample: dict[str, float] = {}
-        for arm in arms:
-            if arm is served:
-                sample |= _scraped(session, served, port, index)
-            else:
-                run = session.run_program("tiny_transformer", steps.options, arm)
-                sample[f"{arm.name}: step_s"] = float(run.figures["step_s"])
-        return sample
+        served = Arm("served", ("--record", "ops", "--metrics-port", str(port)))
+        scraper = Scraper(port, random.Random(index), _QUICK_SCRAPE_S if session.quick else _SCRAPE_S)
+        try:
+            run = session.run_program("tiny_transformer", steps.options, served, keep=True)
+        finally:
+            scraper.stop()
+        if not scraper.answers_s:
+            raise BenchmarkError("no scrape was answered")
+        assert run.run_dir is not None
+        ratios = scraped_to_left_alone(_steps(run.run_dir, steps.warm_up), scraper.pairs)
+        shutil.rmtree(run.run_dir)
+        if not ratios:
+            raise BenchmarkError("the program ended before a stretch with scrapes and one without")
+        return {
+            "scraped / left alone": median(ratios),
+            "answer_ms": median(scraper.answers_s) * 1e3,
+            "slowest_ms": max(scraper.answers_s) * 1e3,
+        }
 
     def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:
-        """Return the ratio within a process, those to the same recording without the endpoint, and the answers."""
+        """Return the ratio, and how soon scrapes are answered."""
         return present(
             row(
                 samples,
@@ -70,45 +76,11 @@ class Metrics:
                 "steps while scraped / steps beside them",
                 "x",
                 bar=_BAR,
-                reference="--metrics-port, a scrape a second, within one process",
+                reference="--metrics-port, a scrape a second; means of recorded steps within one process",
             ),
-            _ratio(samples, "served", "another process with --metrics-port"),
-            _ratio(samples, CONTROL.name, "A/A control: the noise between processes"),
             row(samples, lambda sample: sample["answer_ms"], "answer to a scrape, median", "ms", bar=_BAR_MS),
             row(samples, lambda sample: sample["slowest_ms"], "answer to a scrape, slowest of a run", "ms"),
         )
-
-
-def _ratio(samples: Sequence[Sample], name: str, reference: str) -> Row | None:
-    return row(
-        samples,
-        lambda sample: sample[f"{name}: step_s"] / sample["recorded: step_s"],
-        f"{name} / recorded",
-        "x",
-        reference=reference,
-    )
-
-
-def _scraped(session: Session, served: Arm, port: int, index: int) -> Sample:
-    steps = StepCount(2, 1000) if session.quick else StepCount(100, 4000)
-    scraper = Scraper(port, random.Random(index), _QUICK_SCRAPE_S if session.quick else _SCRAPE_S)
-    try:
-        run = session.run_program("tiny_transformer", steps.options, served, keep=True)
-    finally:
-        scraper.stop()
-    if not scraper.answers_s:
-        raise BenchmarkError("no scrape was answered")
-    assert run.run_dir is not None
-    ratios = scraped_to_left_alone(_steps(run.run_dir, steps.warm_up), scraper.stretches)
-    shutil.rmtree(run.run_dir)
-    if not ratios:
-        raise BenchmarkError("the program ended before a stretch with scrapes and one without")
-    return {
-        "served: step_s": float(run.figures["step_s"]),
-        "scraped / left alone": median(ratios),
-        "answer_ms": median(scraper.answers_s) * 1e3,
-        "slowest_ms": max(scraper.answers_s) * 1e3,
-    }
 
 
 def _steps(run_dir: Path, warm_up: int) -> list[tuple[int, int]]:
@@ -127,14 +99,14 @@ class Stretch:
     scraped: bool
 
 
-def scraped_to_left_alone(steps: Sequence[tuple[int, int]], stretches: Sequence[Stretch]) -> list[float]:
-    """Mean duration of the steps in a stretch with scrapes over that in the one beside it; each stretch counts once.
+def scraped_to_left_alone(steps: Sequence[tuple[int, int]], pairs: Sequence[tuple[Stretch, Stretch]]) -> list[float]:
+    """Mean duration of the steps in a stretch with scrapes over that in the one beside it, of each pair that has both.
 
     ``steps`` are start and duration in order of time; a step belongs to the stretch in which it starts and ends.
     """
     starts = [start_ns for start_ns, _ in steps]
     ratios = []
-    for pair in zip(stretches[::2], stretches[1::2], strict=False):
+    for pair in pairs:
         means = {}
         for stretch in pair:
             inside = steps[bisect_left(starts, stretch.start_ns) : bisect_left(starts, stretch.end_ns)]
@@ -154,7 +126,7 @@ class Scraper:
 
     def __init__(self, port: int, order: random.Random, interval_s: float) -> None:
         self.answers_s: list[float] = []
-        self.stretches: list[Stretch] = []
+        self.pairs: list[tuple[Stretch, Stretch]] = []
         self._order = order
         self._interval_s = interval_s
         self._url = f"http://127.0.0.1:{port}/metrics"
@@ -163,7 +135,7 @@ class Scraper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more. What was cut short counts as no stretch."""
+        """Ask no more."""
         self._ended.set()
         self._thread.join()
 
@@ -172,21 +144,31 @@ class Scraper:
             if b"step_latency" in self._scrape():
                 break
         while not self._ended.is_set():
-            first = self._order.random() < 0.5
-            for scraped in (first, not first):
-                start_ns = time.time_ns()
-                for _ in range(_SCRAPES):
-                    if scraped:
-                        begin = time.perf_counter()
-                        if self._scrape():
-                            self.answers_s.append(time.perf_counter() - begin)
-                    if self._ended.wait(self._interval_s):
-                        return
-                self.stretches.append(Stretch(start_ns, time.time_ns(), scraped))
+            first_scraped = self._order.random() < 0.5
+            first, second = self._stretch(first_scraped), self._stretch(not first_scraped)
+            if first is not None and second is not None:
+                self.pairs.append((first, second))
+
+    def _stretch(self, scraped: bool) -> Stretch | None:
+        """None where it was cut short, or a scrape was not answered."""
+        start_ns = time.time_ns()
+        for _ in range(_SCRAPES):
+            if scraped and not self._timed_scrape():
+                return None
+            if self._ended.wait(self._interval_s):
+                return None
+        return Stretch(start_ns, time.time_ns(), scraped)
+
+    def _timed_scrape(self) -> bool:
+        begin_s = time.perf_counter()
+        answered = bool(self._scrape())
+        if answered:
+            self.answers_s.append(time.perf_counter() - begin_s)
+        return answered
 
     def _scrape(self) -> bytes:
         try:
             with urllib.request.urlopen(self._url, timeout=10) as response:
                 return bytes(response.read())
-        except OSError:
+        except (OSError, HTTPException):
             return b""

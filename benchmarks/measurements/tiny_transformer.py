@@ -51,8 +51,8 @@ class TinyTransformer:
         """Run every arm once; before the first round also what finds the batch."""
         batch = session.found.get(self.name)
         if batch is None:
-            batch = session.found[self.name] = float(BATCHES[0] if session.quick else _batch(session))
-        overhead = replace(_OVERHEAD, options=("--batch", f"{batch:.0f}"))
+            batch = session.found[self.name] = BATCHES[0] if session.quick else _batch(session)
+        overhead = replace(_OVERHEAD, options=("--batch", str(batch)))
         return {**overhead.measure_round(session, index), "batch": batch}
 
     def rows(self, samples: Sequence[Sample]) -> tuple[Row, ...]:

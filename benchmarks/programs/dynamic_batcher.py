@@ -34,8 +34,6 @@ MIXES = {"queries": (10, 0.5, 32), "sentences": (16, 0.6, 64)}
 """Median length in tokens, spread (sigma of a log-normal distribution) and largest length; the smallest is 4."""
 MAX_BATCH = 16
 VOCABULARY = 2_000
-CHANCES = 3
-"""Loads of one rate, of which one has to hold; a machine that stands still for a moment spoils one."""
 ROUGH = (0.35, 3.0)
 """Where the highest rate is looked for, as a part of what one call after another would reach."""
 
@@ -150,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Look for the highest rate of both by bisection, in turns, then offer the batcher twice its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.5, help="of each load")
-    parser.add_argument("--trials", type=int, default=6, help="loads by which the highest rate is found")
+    parser.add_argument("--trials", type=int, default=6, help="rates that are tried")
+    parser.add_argument("--chances", type=int, default=1, help="loads of one rate, of which one has to hold")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mix", choices=MIXES, default="queries", help="of lengths")
     arguments = parser.parse_args(argv)
@@ -165,15 +164,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, arm in arms.items():
             rate_per_s = (bounds[name][0] * bounds[name][1]) ** 0.5
             # More chances: what else a shared machine does in a moment must not settle half of the search.
-            for chance in range(CHANCES):
-                seed = 100 * arguments.seed + CHANCES * trial + chance
+            for chance in range(arguments.chances):
+                seed = 100 * arguments.seed + arguments.chances * trial + chance
                 with arm(model, 4096) as submit:
                     load = offer(submit, rate_per_s, arguments.seconds, seed, arguments.mix)
                 if load.holds(limit_s):
+                    bounds[name][0], held[name] = rate_per_s, load
                     break
-            if load.holds(limit_s):
-                bounds[name][0] = rate_per_s
-                held[name] = load
             else:
                 bounds[name][1] = rate_per_s
     if missing := arms.keys() - held.keys():
