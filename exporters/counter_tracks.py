@@ -49,9 +49,8 @@ def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
         for rank, device, name, unit, ts, values in rows
         if rank in of_rank
     ]
-    for held in held_over_time(run, _STRETCHES):
-        points = zip(held.ts_ns, map(float, held.held_bytes), strict=True)
-        inside = tuple((ts, value) for ts, value in points if begin_ns <= ts <= end_ns)
+    for held in held_over_time(run, _STRETCHES, begin_ns=begin_ns, end_ns=end_ns):
         if (held.rank, held.pid) in of_process:
-            tracks.append(CounterTrack(of_process[held.rank, held.pid], f"tensors ({held.device})", "bytes", inside))
+            points = tuple(zip(held.ts_ns, map(float, held.held_bytes), strict=True))
+            tracks.append(CounterTrack(of_process[held.rank, held.pid], f"tensors ({held.device})", "bytes", points))
     return [track for track in tracks if len(track.points) > 1]

@@ -17,6 +17,7 @@ KEYS = {"role": "role", "layer": "layer", "op": "name", "type": "type", "phase":
 """What memory can be summed by, and the column of the view that holds it."""
 _PIECES = 10
 _STRETCHES, _SERIES = 1000, 4
+_LAST_NS = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,10 @@ class HeldMemory:
     held_bytes: tuple[int, ...]
 
 
-def held_over_time(run: Run, stretches: int) -> list[HeldMemory]:
+def held_over_time(run: Run, stretches: int, *, begin_ns: int = 0, end_ns: int = _LAST_NS) -> list[HeldMemory]:
     """Of each process and device the highest moment in each of so many equal stretches of time, where it changed.
 
+    Changes between ``begin_ns`` and ``end_ns``, on the Unix epoch, are divided into stretches; by default all.
     Empty for a run without allocations.
 
     Raises:
@@ -175,13 +177,13 @@ def held_over_time(run: Run, stretches: int) -> list[HeldMemory]:
     """
     keys = "rank, pid, device"
     rows = run.rows(
-        f"WITH held AS ({_held(keys, 'allocations')}), "
+        f"WITH held AS (SELECT * FROM ({_held(keys, 'allocations')}) WHERE at_ns BETWEEN ? AND ?), "
         "life AS (SELECT min(at_ns) AS first_ns, greatest(max(at_ns) - min(at_ns), 1) AS dur_ns FROM held), "
         f"highest AS (SELECT {keys}, arg_max(at_ns, held) AS at_ns, max(held)::BIGINT AS held FROM held, life "
         f"GROUP BY {keys}, (at_ns - first_ns) * ? // dur_ns) "
         f"SELECT {keys}, list(at_ns ORDER BY at_ns), list(held ORDER BY at_ns) FROM highest "
         f"GROUP BY {keys} ORDER BY {keys}",
-        (stretches,),
+        (begin_ns, end_ns, stretches),
     )
     return [HeldMemory(rank, pid, device, tuple(ts), tuple(held)) for rank, pid, device, ts, held in rows]
 

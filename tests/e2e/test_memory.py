@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_prof.analysis.memory import MemoryProfile, held_memory, memory_profile
+from deepseek_prof.analysis.memory import MemoryProfile, held_memory, held_over_time, memory_profile
 from deepseek_prof.query import Table, compile_query
 from tests.support.recording import open_run, record, run_cli, warnings_in, write_program
 
@@ -87,6 +87,19 @@ def test_the_peak_is_the_sum_of_what_is_alive_then(training: Path) -> None:
         (held,) = held_memory(run)
     assert alive == profile.peak_bytes == max(held.values)
     assert held.last == profile.kept_bytes
+
+
+def test_a_part_of_the_time_has_as_many_points_as_the_whole(training: Path) -> None:
+    with open_run(training) as run:
+        ((begin_ns, end_ns),) = run.rows(
+            "SELECT start_ns, start_ns + dur_ns FROM spans WHERE kind = 'step' AND step = 2"
+        )
+        (whole,) = held_over_time(run, 1_000_000)
+        (part,) = held_over_time(run, 8, begin_ns=begin_ns, end_ns=end_ns)
+    inside = [held for ts, held in zip(whole.ts_ns, whole.held_bytes, strict=True) if begin_ns <= ts <= end_ns]
+    assert all(begin_ns <= ts <= end_ns for ts in part.ts_ns)
+    assert 4 < len(part.ts_ns) <= 9 < len(inside)
+    assert max(part.held_bytes) == max(inside)
 
 
 def test_views_and_operators_in_place_allocate_nothing(tmp_path: Path) -> None:
