@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from os.path import commonprefix
 
 _TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 _SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -91,6 +93,21 @@ def shortened(name: str, width: int) -> str:
         return "…"[:width]
     head = math.ceil((width - 1) / 3)
     return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}"
+
+
+def shortened_apart(names: Sequence[str], width: int) -> list[str]:
+    """Each name by :func:`shortened`, or about where it differs from others that would look the same."""
+    found = {name: shortened(name, width) for name in names}
+    alike: dict[str, list[str]] = {}
+    for name, short in found.items():
+        alike.setdefault(short, []).append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            common = commonprefix(group)  # noqa: RUF071  # characters are meant
+            start = max(0, len(common) - width // 4)
+            start = common.find(".", max(0, start - 1)) + 1 or start  # at the beginning of a part, such as ``layer.3``
+            found |= {name: f"…{shortened(name[start:], width - 1)}" for name in group}
+    return [found[name] for name in names]
 
 
 def _three_figures(value: float) -> str:

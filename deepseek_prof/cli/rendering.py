@@ -10,7 +10,7 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from deepseek_prof.text import shortened
+from deepseek_prof.text import shortened_apart
 
 _MIN_NAME_WIDTH = 26
 _GAP = 2  # one of padding, one of the box
@@ -52,8 +52,9 @@ def figures_table(
     table.add_column(name_header, no_wrap=True)
     for index in kept:
         table.add_column(headers[index], justify="left" if headers[index] == "type" else "right", no_wrap=True)
-    for row in rows:
-        cells = [Text(shortened(row[0], room)), *(Text(row[index + 1]) for index in kept)]
+    names = shortened_apart([row[0] for row in rows], room)
+    for name, row in zip(names, rows, strict=True):
+        cells = [Text(name), *(Text(row[index + 1]) for index in kept)]
         table.add_row(*cells)
     return table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepseek_prof.text import clean, count, counted, csv_cell, duration, percent, shortened, size
+from deepseek_prof.text import clean, count, counted, csv_cell, duration, percent, shortened, shortened_apart, size
 
 HOSTILE = ["a\x1b[31mred", "two\nlines", "tab\there", "nul\0", "\x9b0m", "right\u202eleft", "\udc80", "\r", "\x7f"]
 
@@ -83,6 +83,15 @@ def test_a_long_name_keeps_both_ends(length: int) -> None:
 def test_a_shortened_name_fits(width: int) -> None:
     assert len(shortened("aten::something", width)) <= width
     assert shortened("op", 2) == "op"
+
+
+def test_names_that_would_look_the_same_are_shortened_about_their_difference() -> None:
+    names = [f"bert.encoder.layer.{index}.attention.self.query" for index in (3, 11)] + ["bert.embeddings", "pooler"]
+    assert shortened_apart(names, 26) == ["…layer.3.…ntion.self.query", "…layer.11…ntion.self.query", *names[2:]]
+    assert shortened_apart(["same" * 9] * 2, 10) == [shortened("same" * 9, 10)] * 2
+    apart = shortened_apart(["a" * 40 + "x" + "b" * 40, "a" * 40 + "y" + "b" * 40], 12)
+    assert len(set(apart)) == 2
+    assert {len(each) for each in apart} == {12}
 
 
 @pytest.mark.parametrize("name", ["=cmd|'/c calc'!A1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
