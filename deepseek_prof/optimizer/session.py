@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from deepseek_prof.optimizer import batches, handover, numerics, passes
-from deepseek_prof.optimizer.channel import Channel, reason_of
+from deepseek_prof.optimizer.channel import Channel, not_known, reason_of
 from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured
@@ -54,24 +54,28 @@ class Session:
             self._channel.send(answer)
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message["do"] == "prepare":
-            return self._prepare(message["passes"])
-        if message["do"] == "apply_file":
-            return self._replaced(handover.applied_by_file(message["file"], self._captured), message["lossy"])
-        if message["do"] == "load_packages":
-            return self._replaced(handover.loaded(message["files"], self._captured), message["lossy"])
-        if message["do"] == "package":
-            handover.package(self._apply(passes.chosen(message["passes"])), message["files"], self._captured)
-            return {"status": "packaged"}
-        if message["do"] == "record":
-            record(Path(message["live"]), self._time, int(message["repeats"]))
-            return {"status": "recorded"}
-        if message["do"] == "operators":
-            found = by_operator(self._time, self._captured.device, int(message["repeats"]))
-            return {"status": "profiled", "operators": found}
-        if message["do"] == "batch":
-            return self._batch(message["rows"], int(message["repeats"]))
-        return self._round(message)
+        match message["do"]:
+            case "prepare":
+                return self._prepare(message["passes"])
+            case "round":
+                return self._round(message)
+            case "apply_file":
+                return self._replaced(handover.applied_by_file(message["file"], self._captured), message["lossy"])
+            case "load_packages":
+                return self._replaced(handover.loaded(message["files"], self._captured), message["lossy"])
+            case "package":
+                handover.package(self._apply(passes.chosen(message["passes"])), message["files"], self._captured)
+                return {"status": "packaged"}
+            case "record":
+                record(Path(message["live"]), self._time, int(message["repeats"]))
+                return {"status": "recorded"}
+            case "operators":
+                found = by_operator(self._time, self._captured.device, int(message["repeats"]))
+                return {"status": "profiled", "operators": found}
+            case "batch":
+                return self._batch(message["rows"], int(message["repeats"]))
+            case unknown:
+                return not_known(unknown)
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         """Apply the passes (none: the baseline) and hold their outputs against eager's."""

@@ -22,7 +22,7 @@ import torch
 
 from deepseek_prof.optimizer import passes, recorder
 from deepseek_prof.optimizer.attaching import attached
-from deepseek_prof.optimizer.channel import Channel, reason_of
+from deepseek_prof.optimizer.channel import Channel, not_known, reason_of
 from deepseek_prof.optimizer.device import device_of, peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import profiler_of, totals
 from deepseek_prof.optimizer.probing import unseen
@@ -164,20 +164,28 @@ class Training:
             except EOFError:
                 self._leave(1)
             assert message is not None  # it waits without a limit
-            if message["do"] == "end":
-                self._leave(0)
-            if message["do"] == "prepare":
-                self._send(self._prepared())
-                continue
-            self._left = int(message["repeats"])
-            self._step_ns.clear()
-            self._pending = self._timed
-            if message["do"] == "operators":
-                self._pending = self._profiled
-                assert self._captured is not None
-                self._profiler = profiler_of(self._captured.device)
-                self._profiler.start()
-            return
+            match message["do"]:
+                case "end":
+                    self._leave(0)
+                case "prepare":
+                    self._send(self._prepared())
+                case "round":
+                    self._begin(int(message["repeats"]), self._timed)
+                    return
+                case "operators":
+                    self._begin(int(message["repeats"]), self._profiled)
+                    assert self._captured is not None
+                    self._profiler = profiler_of(self._captured.device)
+                    self._profiler.start()
+                    return
+                case unknown:
+                    self._send(not_known(unknown))
+
+    def _begin(self, steps: int, answer: Callable[[], dict[str, Any]]) -> None:
+        """Let the program make so many steps, after which ``answer`` tells what they were."""
+        self._left = steps
+        self._step_ns.clear()
+        self._pending = answer
 
     def _prepared(self) -> dict[str, Any]:
         """After the first steps: whether the passes took effect, and what the steps took."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from deepseek_prof.errors import UsageError
+from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.passes import handler
 from deepseek_prof.optimizer.passes.dataloader import DataLoading
 from deepseek_prof.optimizer.passes.optimizer import FusedOptimizer
@@ -18,7 +20,7 @@ from deepseek_prof.optimizer.probing import draws_random, unseen
 from deepseek_prof.optimizer.protocol import Profile
 from deepseek_prof.optimizer.rounds import Taken
 from deepseek_prof.optimizer.timing import Samples, ratio_of
-from deepseek_prof.optimizer.training import nudge
+from deepseek_prof.optimizer.training import Training, nudge
 from deepseek_prof.optimizer.training_measure import _figure, plan
 from deepseek_prof.optimizer.training_steps import StepEnds
 from tests.support.optimizing import captured, positional
@@ -56,6 +58,16 @@ def test_the_nudge_changes_every_weight_by_the_last_place_of_its_tensor() -> Non
     assert float(apart.min()) > 0
     assert float(apart.max()) <= 2 * torch.finfo(torch.float32).eps
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_message_that_is_not_known_is_refused_and_takes_no_step() -> None:
+    ours, theirs = (Channel(each) for each in socket.socketpair())
+    training = Training(theirs, {"passes": [], "file": None, "warm": 0})
+    ours.send({"do": "rest"})
+    ours.send({"do": "round", "repeats": 2})
+    training._converse()
+    assert ours.receive() == {"status": "failed", "reason": "no message 'rest'"}
+    assert training._left == 2
 
 
 def test_an_unseen_call_leaves_random_numbers_and_buffers() -> None:
