@@ -116,7 +116,7 @@ class Training:
             module, (copied(call),), True, device_of(module), optimizers=tuple(self._optimizers)
         )
         self._callee = module
-        self._channel.send({"told": "captured", "signatures": [signature((call.args, call.kwargs))]})
+        self._send({"told": "captured", "signatures": [signature((call.args, call.kwargs))]})
         for handler, config in self._chosen:
             reason = None if isinstance(handler, Injector) else handler.refusal(config, captured)
             if reason is not None:
@@ -137,7 +137,7 @@ class Training:
     def _step_ended(self) -> None:
         if self._captured is None:
             reason = f"the program trained without {self._job['root']}, which the first run called"
-            self._channel.send({"told": "missed", "reason": reason})
+            self._send({"told": "missed", "reason": reason})
             self._leave(0)
         self._left -= 1
         # On a GPU the host runs ahead: only whole rounds are timed there, for waiting at each step would change them.

@@ -70,6 +70,18 @@ def test_a_message_that_is_not_known_is_refused_and_takes_no_step() -> None:
     assert training._left == 2
 
 
+def test_where_the_parent_has_gone_the_program_ends_without_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = (Channel(each) for each in socket.socketpair())
+    training = Training(theirs, {"root": "Net", "passes": [], "file": None, "warm": 1, "nudge": False})
+    module = nn.Linear(2, 2)
+    ours.close()
+    monkeypatch.setattr("os._exit", sys.exit)
+    for tell in (training._step_ended, lambda: training._reached(module, positional(torch.ones(2)))):
+        with pytest.raises(SystemExit) as ended:
+            tell()
+        assert ended.value.code == 1
+
+
 def test_an_unseen_call_leaves_random_numbers_and_buffers() -> None:
     norm = nn.BatchNorm1d(8)
     module = nn.Sequential(norm, nn.Dropout(0.5))
