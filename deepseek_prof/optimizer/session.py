@@ -226,7 +226,7 @@ class Session:
 
     def _sizes(self) -> dict[str, Any]:
         module = self._callee if isinstance(self._callee, torch.nn.Module) else None
-        return {"model_bytes": None if module is None else state_bytes(module) or None}
+        return {"model_bytes": None if module is None else state_bytes(module)}
 
 
 def _incomparable(eager: Sequence[numerics.Outputs], again: Sequence[numerics.Outputs]) -> str | None:
