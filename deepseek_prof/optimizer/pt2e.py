@@ -20,17 +20,16 @@ def by_signature(calls: Sequence[Call]) -> dict[str, list[Call]]:
     """The calls grouped, in the order in which signatures appear."""
     groups: dict[str, list[Call]] = {}
     for each in calls:
-        groups.setdefault(signature((each.args, dict(each.kwargs))), []).append(each)
+        groups.setdefault(signature(each.given), []).append(each)
     return groups
 
 
 def exported(module: torch.nn.Module, groups: Mapping[str, Sequence[Call]]) -> dict[str, torch.fx.GraphModule]:
     """The module as one aten graph a signature. Raises what ``torch.export`` raises where it cannot be exported."""
-    graphs = {}
-    for key, calls in groups.items():
-        first = copied(calls[0])
-        graphs[key] = torch.export.export(module, first.args, dict(first.kwargs), strict=False).module()
-    return graphs
+    return {
+        key: torch.export.export(module, *copied(calls[0]).given, strict=False).module()
+        for key, calls in groups.items()
+    }
 
 
 def quantized(

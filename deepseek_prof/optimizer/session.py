@@ -150,7 +150,7 @@ class Session:
             torch.manual_seed(_SEED)
             # Copies: a compiled module may write over what it returned.
             returned = {path: each.detach().clone() for path, each in tensors(callee(*fresh.args, **fresh.kwargs))}
-            given, left = (dict(tensors((each.args, dict(each.kwargs)))) for each in (call, fresh))
+            given, left = (dict(tensors(each.given)) for each in (call, fresh))
             self._written |= {path for path, each in left.items() if not equal(each, given.get(path))}
             # An argument that eager writes to is compared also where the candidate leaves it as it was.
             returned |= {f"argument {path}": left[path].detach().clone() for path in self._written if path in left}

@@ -116,7 +116,7 @@ class Training:
             module, (copied(call),), True, device_of(module), optimizers=tuple(self._optimizers)
         )
         self._callee = module
-        self._send({"told": "captured", "signatures": [signature((call.args, call.kwargs))]})
+        self._send({"told": "captured", "signatures": [signature(call.given)]})
         for handler, config in self._chosen:
             reason = None if isinstance(handler, Injector) else handler.refusal(config, captured)
             if reason is not None:

@@ -54,7 +54,12 @@ def cloned(tensor: torch.Tensor) -> torch.Tensor:
 
 def copied(call: Call) -> Call:
     """The same arguments in tensors of their own."""
-    return Call(mapped(call.args, cloned), mapped(dict(call.kwargs), cloned))
+    return changed(call, cloned)
+
+
+def changed(call: Call, change: Callable[[torch.Tensor], torch.Tensor]) -> Call:
+    """A copy of a call with its tensors changed."""
+    return Call(*mapped(call.given, change))
 
 
 def tensors(value: Any, path: str = "", inside: frozenset[int] = frozenset()) -> Iterator[tuple[str, torch.Tensor]]:

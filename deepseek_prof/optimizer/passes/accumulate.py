@@ -136,7 +136,7 @@ def _mixed(parts: int, captured: Captured) -> str | None:
             for count in (rows, some):
                 call = with_rows(captured.calls[0], count)
                 result = captured.module(*call.args, **call.kwargs)
-                for each in tree_leaves((call.args, dict(call.kwargs), result)):
+                for each in tree_leaves((call.given, result)):
                     if not isinstance(each, plain):
                         return f"a {type(each).__name__} cannot be taken in parts"
                 results.append(dict(tensors(result)))
