@@ -114,6 +114,7 @@ class Session:
             "notes": [note for each in applied for note in each.notes],
             "kept_in_float": [layer for each in applied for layer in each.kept_in_float],
             "code": passes.code_of(chosen, applied),
+            "compiles": any(each.compiles for each in applied),
             "lossy": lossy,
             "numerics": numerics.as_json(difference),
             "inaccurate": numerics.failure(difference, lossy=lossy),

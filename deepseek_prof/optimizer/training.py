@@ -210,6 +210,7 @@ class Training:
             "fired": evidence,
             "notes": [note for each in self._applied for note in each.notes],
             "code": passes.code_of(self._chosen, self._applied),
+            "compiles": any(each.compiles for each in self._applied),
             "lossy": any(handler.lossy for handler, _ in self._chosen) or any(each.lossy for each in self._applied),
         }
 
