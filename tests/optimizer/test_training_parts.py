@@ -18,7 +18,7 @@ from deepseek_prof.optimizer.passes.optimizer import FusedOptimizer
 from deepseek_prof.optimizer.passes.threads import Threads, cores
 from deepseek_prof.optimizer.probing import draws_random, unseen
 from deepseek_prof.optimizer.protocol import Profile
-from deepseek_prof.optimizer.rounds import Taken
+from deepseek_prof.optimizer.rounds import ROUND_NS, Taken, repeats_for
 from deepseek_prof.optimizer.timing import Samples, ratio_of
 from deepseek_prof.optimizer.training import Training, nudge
 from deepseek_prof.optimizer.training_measure import _figure, plan
@@ -123,6 +123,11 @@ def test_a_step_that_waits_for_all_batches_counts_with_those_that_do_not() -> No
     steady, bursts = Taken(Samples([[100] * 8] * 6), [1] * 6), Taken(Samples([[10, 10, 10, 370] * 2] * 6), [2] * 6)
     assert ratio_of(_figure(steady, "latency"), _figure(bursts, "latency")).median == pytest.approx(1.0)
     assert ratio_of(_figure(steady, "memory"), _figure(bursts, "memory")).median == pytest.approx(0.5)
+
+
+def test_a_round_repeats_what_is_short() -> None:
+    taken = (0, 1, ROUND_NS / 7, 2 * ROUND_NS)
+    assert [repeats_for(each, 100) for each in taken] == [100, 100, 7, 1]
 
 
 def test_too_few_steps_are_said() -> None:
