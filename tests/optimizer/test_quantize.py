@@ -134,6 +134,14 @@ def test_refuses_training_gradients_other_weights_and_too_many_shapes() -> None:
         assert "gradients" in str(refusal(Quantize(), captured(perceptron(), call)))
 
 
+@pytest.mark.parametrize("kind", ["static", "dynamic", "weight_only"])
+def test_refuses_what_the_program_compiles(kind: str) -> None:
+    module = torch.compile(perceptron())
+    assert isinstance(module, nn.Module)
+    refused = handler("quantize").refusal(Quantize(kind), captured(module, positional(torch.randn(4, 64))))
+    assert refused == "the program compiles the module itself"
+
+
 def test_predicts_a_gain_from_the_products() -> None:
     predicted = handler("quantize").predicted_gain
     profile = Profile({"conv": 0.5, "matmul": 0.3})
