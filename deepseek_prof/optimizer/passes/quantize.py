@@ -60,8 +60,8 @@ class QuantizeHandler:
         return 1 / (1 - min(saved, 0.9))
 
     def refusal(self, config: Quantize, captured: Captured) -> str | None:
-        """Refuses other hardware, other weights than float32, training, a compiled module, and one with nothing to
-        quantize."""
+        """Refuses other hardware, other weights than float32, training, a compiled module, one with nothing to
+        quantize, and, but for ``weight_only``, dataclasses that the export cannot take apart."""
         import torch
 
         from deepseek_prof.optimizer import pt2e
@@ -82,7 +82,13 @@ class QuantizeHandler:
         signatures = len(pt2e.by_signature(captured.calls))
         if signatures > MAX_SIGNATURES:
             return f"{signatures} different inputs, each with a graph of its own; at most {MAX_SIGNATURES}"
-        return None
+        if config.kind == "weight_only":
+            return None
+        unknown = pt2e.unknown_dataclass(captured.module, captured.calls)
+        if unknown is None:
+            return None
+        known = "that torch.export takes once it is registered (torch.export.register_dataclass)"
+        return f"{unknown} goes in or out, a dataclass {known}"
 
     def apply(self, config: Quantize, callee: Callee, captured: Captured) -> Applied:
         """Quantize and compile. Raises what the export raises, and ValueError where no layer can stay in int8."""
