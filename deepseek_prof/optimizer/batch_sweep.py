@@ -12,7 +12,7 @@ from typing import Any
 
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
 from deepseek_prof.optimizer.results import BatchResult
-from deepseek_prof.optimizer.rounds import ROUND_NS, figures
+from deepseek_prof.optimizer.rounds import figures, repeats_for
 from deepseek_prof.optimizer.timing import Ratio, interleave, is_win, ratio
 
 ROUNDS = 15
@@ -118,7 +118,7 @@ def _timer(process: Candidate, rows: int, limits: Limits) -> Callable[[], list[i
         message = {"do": "batch", "rows": rows, "repeats": repeats}
         return list(process.ask(message, limits.timeout_s)["calls_ns"])
 
-    repeats = max(1, min(_MAX_REPEATS, ROUND_NS // max(min(take(3)), 1)))
+    repeats = repeats_for(min(take(3)), _MAX_REPEATS)
     return lambda: take(repeats)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from deepseek_prof.optimizer import numerics
 from deepseek_prof.optimizer.protocol import Call, Callee
-from deepseek_prof.optimizer.values import cloned, mapped, tensors
+from deepseek_prof.optimizer.values import changed, cloned, tensors
 
 
 class BatchError(ValueError):
@@ -18,7 +18,7 @@ class BatchError(ValueError):
 
 def rows_of(call: Call) -> int:
     """The size of dimension 0, which all tensors must share. Raises BatchError."""
-    sizes = {each.shape[0] if each.dim() else 0 for _, each in tensors((call.args, dict(call.kwargs)))}
+    sizes = {each.shape[0] if each.dim() else 0 for _, each in tensors(call.given)}
     if len(sizes) != 1 or 0 in sizes:
         found = ", ".join(str(each) for each in sorted(sizes)) or "no tensor"
         raise BatchError(f"dimension 0 of the arguments is no batch: found {found}")
@@ -32,7 +32,7 @@ def with_rows(call: Call, rows: int) -> Call:
     def pick(tensor: torch.Tensor) -> torch.Tensor:
         return cloned(tensor.detach().index_select(0, chosen.to(tensor.device)))
 
-    return Call(mapped(call.args, pick), mapped(dict(call.kwargs), pick))
+    return changed(call, pick)
 
 
 def check(callee: Callee, call: Call, rows: int, *, lossy: bool) -> None:

@@ -181,13 +181,13 @@ class Capture:
 
     def _keep(self, call: Call) -> None:
         """Copy the arguments, as long as that is worth its memory."""
-        described = signature((call.args, dict(call.kwargs)))
+        described = signature(call.given)
         same = self._calls.get(described)
         if same is None:
             if len(self._calls) < MAX_SIGNATURES:
                 self._calls[described] = [copied(call)]
             return
-        size_bytes = sum(each.numel() * each.element_size() for _, each in tensors((call.args, dict(call.kwargs))))
+        size_bytes = sum(each.numel() * each.element_size() for _, each in tensors(call.given))
         if len(same) < MAX_CALLS and self._more_bytes + size_bytes <= _MAX_MORE_BYTES:
             self._more_bytes += size_bytes
             same.append(copied(call))

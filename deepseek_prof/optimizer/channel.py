@@ -56,6 +56,11 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:_MAX_REASON]
 
 
+def not_known(message: object) -> dict[str, Any]:
+    """The answer to a message that the program's end has no answer to."""
+    return {"status": "failed", "reason": f"no message {message!r}"}
+
+
 def listen(path: Path) -> socket.socket:
     """The parent's end, waiting for one program. Raises OSError."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

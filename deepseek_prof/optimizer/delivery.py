@@ -19,7 +19,6 @@ from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.results import UNUSABLE, CandidateResult, Check, HandOver
 from deepseek_prof.optimizer.training_measure import TrainingMeasurer
 
-_COMPILING = ("fuse", "quantize")
 _ROUNDS = 8
 _PREPARE_S = 600.0
 
@@ -130,7 +129,7 @@ def _packages(
     measurer: Measurer, row: CandidateResult, folder: Path, narrator: Narrator
 ) -> tuple[list[Path], str | None]:
     """The packages in ``folder``, or none and why."""
-    if not set(row.passes) & set(_COMPILING):
+    if not row.compiles:
         return [], "none of the passes compiles"
     narrator.say("compiling ahead of time")
     paths = package_paths(folder / "package", len(measurer.signatures))

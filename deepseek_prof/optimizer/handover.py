@@ -19,7 +19,7 @@ def applied_by_file(path: str, captured: Captured) -> Callable[[], Callee]:
     """What makes the callee by the function ``apply`` of the Python file at ``path``."""
 
     def make() -> Callee:
-        calls = [(call.args, dict(call.kwargs)) for call in map(copied, captured.all_calls)]
+        calls = [copied(call).given for call in captured.all_calls]
         made: Callee = imported_file(path).apply(captured.module, calls)
         return made
 
@@ -37,8 +37,7 @@ def package(applied: Sequence[Applied], files: Sequence[str], captured: Captured
     if not modules:
         raise ValueError("none of the passes compiles")
     for index, (call, path) in enumerate(zip(captured.calls, files, strict=True)):
-        own = copied(call)
-        program = torch.export.export(modules[index % len(modules)], own.args, dict(own.kwargs), strict=False)
+        program = torch.export.export(modules[index % len(modules)], *copied(call).given, strict=False)
         torch._inductor.aoti_compile_and_package(
             program, package_path=path, inductor_configs={"freezing": captured.device == "cpu"}
         )
@@ -49,7 +48,7 @@ def loaded(files: Sequence[str], captured: Captured) -> Callable[[], Callee]:
 
     def make() -> Callee:
         programs = {
-            signature((call.args, dict(call.kwargs))): torch._inductor.aoti_load_package(path)
+            signature(call.given): torch._inductor.aoti_load_package(path)
             for call, path in zip(captured.calls, files, strict=True)
         }
 

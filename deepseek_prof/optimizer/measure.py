@@ -200,6 +200,7 @@ def _with_answer(row: CandidateResult, answer: dict[str, Any]) -> CandidateResul
         notes=tuple(answer["notes"]),
         kept_in_float=tuple(answer["kept_in_float"]),
         code=tuple(answer["code"]),
+        compiles=bool(answer["compiles"]),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 
 from deepseek_prof.optimizer.protocol import Call, Captured
-from deepseek_prof.optimizer.values import copied, mapped, tensors
+from deepseek_prof.optimizer.values import changed, copied, tensors
 
 EXACT_RMSE_FACTOR = 8.0
 """An exact pass may be this much further from float64 than eager is: sums in another order."""
@@ -72,7 +72,7 @@ def _widened(call: Call) -> Call:
     def wide(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().double() if tensor.is_floating_point() else tensor.detach().clone()
 
-    return Call(mapped(call.args, wide), mapped(dict(call.kwargs), wide))
+    return changed(call, wide)
 
 
 def compare(

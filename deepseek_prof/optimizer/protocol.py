@@ -24,6 +24,11 @@ class Call:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
+    @property
+    def given(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Both as one value: the arguments and a dict of those with keywords."""
+        return self.args, dict(self.kwargs)
+
 
 @dataclass(frozen=True)
 class Captured:

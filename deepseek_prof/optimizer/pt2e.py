@@ -5,11 +5,14 @@ Standard library, torch and torchao only.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 
 import torch
+from torch.utils._pytree import tree_leaves
 
+from deepseek_prof.optimizer.probing import unseen
 from deepseek_prof.optimizer.protocol import Call
 from deepseek_prof.optimizer.values import copied, signature
 
@@ -20,17 +23,31 @@ def by_signature(calls: Sequence[Call]) -> dict[str, list[Call]]:
     """The calls grouped, in the order in which signatures appear."""
     groups: dict[str, list[Call]] = {}
     for each in calls:
-        groups.setdefault(signature((each.args, dict(each.kwargs))), []).append(each)
+        groups.setdefault(signature(each.given), []).append(each)
     return groups
+
+
+def unknown_dataclass(module: torch.nn.Module, calls: Sequence[Call]) -> str | None:
+    """Name of a dataclass among arguments and results that ``torch.export`` cannot take apart, or None.
+
+    Calls the module once a call.
+    """
+    for each in calls:
+        own = copied(each)
+        with unseen(module):
+            result = module(*own.args, **own.kwargs)
+        for leaf in tree_leaves((own.given, result)):  # those that are registered are no leaves
+            if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+                return type(leaf).__qualname__
+    return None
 
 
 def exported(module: torch.nn.Module, groups: Mapping[str, Sequence[Call]]) -> dict[str, torch.fx.GraphModule]:
     """The module as one aten graph a signature. Raises what ``torch.export`` raises where it cannot be exported."""
-    graphs = {}
-    for key, calls in groups.items():
-        first = copied(calls[0])
-        graphs[key] = torch.export.export(module, first.args, dict(first.kwargs), strict=False).module()
-    return graphs
+    return {
+        key: torch.export.export(module, *copied(calls[0]).given, strict=False).module()
+        for key, calls in groups.items()
+    }
 
 
 def quantized(

@@ -108,6 +108,8 @@ class CandidateResult:
     """Layers that a pass with fewer bits left as they were."""
     code: tuple[str, ...] = ()
     """Of each pass, plain torch statements that do the same to ``model``; ``calls`` are the captured inputs."""
+    compiles: bool = False
+    """Whether one of the passes compiles: what it makes can be compiled ahead of time, into packages."""
     figures: Figures | None = None
     baseline: Figures | None = None
     """Eager in the same rounds."""

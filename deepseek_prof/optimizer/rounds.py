@@ -90,6 +90,11 @@ def figures(samples: Samples, peak_bytes: int, model_bytes: int | None) -> Figur
     )
 
 
+def repeats_for(taken_ns: float, most: int) -> int:
+    """How often a round does what takes so long once: until it is long enough for the clock, ``most`` times at most."""
+    return max(1, min(most, ROUND_NS // max(int(taken_ns), 1)))
+
+
 def _repeats(candidate: Candidate, timeout_s: float) -> int:
     told = candidate.ask({"do": "round", "repeats": 1}, timeout_s)
-    return max(1, min(_MAX_REPEATS, ROUND_NS // max(int(sum(told["calls_ns"])), 1)))
+    return repeats_for(sum(told["calls_ns"]), _MAX_REPEATS)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from deepseek_prof.optimizer import batches, handover, numerics, passes
-from deepseek_prof.optimizer.channel import Channel, reason_of
+from deepseek_prof.optimizer.channel import Channel, not_known, reason_of
 from deepseek_prof.optimizer.device import peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import by_operator
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured
@@ -54,24 +54,28 @@ class Session:
             self._channel.send(answer)
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message["do"] == "prepare":
-            return self._prepare(message["passes"])
-        if message["do"] == "apply_file":
-            return self._replaced(handover.applied_by_file(message["file"], self._captured), message["lossy"])
-        if message["do"] == "load_packages":
-            return self._replaced(handover.loaded(message["files"], self._captured), message["lossy"])
-        if message["do"] == "package":
-            handover.package(self._apply(passes.chosen(message["passes"])), message["files"], self._captured)
-            return {"status": "packaged"}
-        if message["do"] == "record":
-            record(Path(message["live"]), self._time, int(message["repeats"]))
-            return {"status": "recorded"}
-        if message["do"] == "operators":
-            found = by_operator(self._time, self._captured.device, int(message["repeats"]))
-            return {"status": "profiled", "operators": found}
-        if message["do"] == "batch":
-            return self._batch(message["rows"], int(message["repeats"]))
-        return self._round(message)
+        match message["do"]:
+            case "prepare":
+                return self._prepare(message["passes"])
+            case "round":
+                return self._round(message)
+            case "apply_file":
+                return self._replaced(handover.applied_by_file(message["file"], self._captured), message["lossy"])
+            case "load_packages":
+                return self._replaced(handover.loaded(message["files"], self._captured), message["lossy"])
+            case "package":
+                handover.package(self._apply(passes.chosen(message["passes"])), message["files"], self._captured)
+                return {"status": "packaged"}
+            case "record":
+                record(Path(message["live"]), self._time, int(message["repeats"]))
+                return {"status": "recorded"}
+            case "operators":
+                found = by_operator(self._time, self._captured.device, int(message["repeats"]))
+                return {"status": "profiled", "operators": found}
+            case "batch":
+                return self._batch(message["rows"], int(message["repeats"]))
+            case unknown:
+                return not_known(unknown)
 
     def _prepare(self, wanted: Sequence[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         """Apply the passes (none: the baseline) and hold their outputs against eager's."""
@@ -110,6 +114,7 @@ class Session:
             "notes": [note for each in applied for note in each.notes],
             "kept_in_float": [layer for each in applied for layer in each.kept_in_float],
             "code": passes.code_of(chosen, applied),
+            "compiles": any(each.compiles for each in applied),
             "lossy": lossy,
             "numerics": numerics.as_json(difference),
             "inaccurate": numerics.failure(difference, lossy=lossy),
@@ -146,7 +151,7 @@ class Session:
             torch.manual_seed(_SEED)
             # Copies: a compiled module may write over what it returned.
             returned = {path: each.detach().clone() for path, each in tensors(callee(*fresh.args, **fresh.kwargs))}
-            given, left = (dict(tensors((each.args, dict(each.kwargs)))) for each in (call, fresh))
+            given, left = (dict(tensors(each.given)) for each in (call, fresh))
             self._written |= {path for path, each in left.items() if not equal(each, given.get(path))}
             # An argument that eager writes to is compared also where the candidate leaves it as it was.
             returned |= {f"argument {path}": left[path].detach().clone() for path in self._written if path in left}
@@ -222,7 +227,7 @@ class Session:
 
     def _sizes(self) -> dict[str, Any]:
         module = self._callee if isinstance(self._callee, torch.nn.Module) else None
-        return {"model_bytes": None if module is None else state_bytes(module) or None}
+        return {"model_bytes": None if module is None else state_bytes(module)}
 
 
 def _incomparable(eager: Sequence[numerics.Outputs], again: Sequence[numerics.Outputs]) -> str | None:

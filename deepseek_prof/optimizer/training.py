@@ -22,7 +22,7 @@ import torch
 
 from deepseek_prof.optimizer import passes, recorder
 from deepseek_prof.optimizer.attaching import attached
-from deepseek_prof.optimizer.channel import Channel, reason_of
+from deepseek_prof.optimizer.channel import Channel, not_known, reason_of
 from deepseek_prof.optimizer.device import device_of, peak_bytes, reset_peak, wait
 from deepseek_prof.optimizer.operators import profiler_of, totals
 from deepseek_prof.optimizer.probing import unseen
@@ -116,7 +116,7 @@ class Training:
             module, (copied(call),), True, device_of(module), optimizers=tuple(self._optimizers)
         )
         self._callee = module
-        self._channel.send({"told": "captured", "signatures": [signature((call.args, call.kwargs))]})
+        self._send({"told": "captured", "signatures": [signature(call.given)]})
         for handler, config in self._chosen:
             reason = None if isinstance(handler, Injector) else handler.refusal(config, captured)
             if reason is not None:
@@ -137,7 +137,7 @@ class Training:
     def _step_ended(self) -> None:
         if self._captured is None:
             reason = f"the program trained without {self._job['root']}, which the first run called"
-            self._channel.send({"told": "missed", "reason": reason})
+            self._send({"told": "missed", "reason": reason})
             self._leave(0)
         self._left -= 1
         # On a GPU the host runs ahead: only whole rounds are timed there, for waiting at each step would change them.
@@ -164,20 +164,28 @@ class Training:
             except EOFError:
                 self._leave(1)
             assert message is not None  # it waits without a limit
-            if message["do"] == "end":
-                self._leave(0)
-            if message["do"] == "prepare":
-                self._send(self._prepared())
-                continue
-            self._left = int(message["repeats"])
-            self._step_ns.clear()
-            self._pending = self._timed
-            if message["do"] == "operators":
-                self._pending = self._profiled
-                assert self._captured is not None
-                self._profiler = profiler_of(self._captured.device)
-                self._profiler.start()
-            return
+            match message["do"]:
+                case "end":
+                    self._leave(0)
+                case "prepare":
+                    self._send(self._prepared())
+                case "round":
+                    self._begin(int(message["repeats"]), self._timed)
+                    return
+                case "operators":
+                    self._begin(int(message["repeats"]), self._profiled)
+                    assert self._captured is not None
+                    self._profiler = profiler_of(self._captured.device)
+                    self._profiler.start()
+                    return
+                case unknown:
+                    self._send(not_known(unknown))
+
+    def _begin(self, steps: int, answer: Callable[[], dict[str, Any]]) -> None:
+        """Let the program make so many steps, after which ``answer`` tells what they were."""
+        self._left = steps
+        self._step_ns.clear()
+        self._pending = answer
 
     def _prepared(self) -> dict[str, Any]:
         """After the first steps: whether the passes took effect, and what the steps took."""
@@ -202,6 +210,7 @@ class Training:
             "fired": evidence,
             "notes": [note for each in self._applied for note in each.notes],
             "code": passes.code_of(self._chosen, self._applied),
+            "compiles": any(each.compiles for each in self._applied),
             "lossy": any(handler.lossy for handler, _ in self._chosen) or any(each.lossy for each in self._applied),
         }
 

@@ -202,6 +202,7 @@ def _with_times(
         row,
         fired=tuple(candidate["fired"]),
         code=tuple(candidate["code"]),
+        compiles=bool(candidate["compiles"]),
         notes=tuple(candidate["notes"]),
         compile_ns=compile_ns,
         break_even_calls=math.ceil(compile_ns / saved_ns) if compile_ns and saved_ns > 0 else None,

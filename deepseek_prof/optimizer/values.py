@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from deepseek_prof.optimizer.protocol import Call
 
@@ -52,7 +54,12 @@ def cloned(tensor: torch.Tensor) -> torch.Tensor:
 
 def copied(call: Call) -> Call:
     """The same arguments in tensors of their own."""
-    return Call(mapped(call.args, cloned), mapped(dict(call.kwargs), cloned))
+    return changed(call, cloned)
+
+
+def changed(call: Call, change: Callable[[torch.Tensor], torch.Tensor]) -> Call:
+    """A copy of a call with its tensors changed."""
+    return Call(*mapped(call.given, change))
 
 
 def tensors(value: Any, path: str = "", inside: frozenset[int] = frozenset()) -> Iterator[tuple[str, torch.Tensor]]:
@@ -77,10 +84,16 @@ def tensors(value: Any, path: str = "", inside: frozenset[int] = frozenset()) ->
             yield from tensors(each, f"{path}.{key}", inside)
 
 
-def state_bytes(module: torch.nn.Module) -> int:
-    """Size of a module's parameters and buffers."""
-    state = module.state_dict().values()
-    return sum(each.numel() * each.element_size() for each in state if isinstance(each, torch.Tensor))
+def state_bytes(module: torch.nn.Module) -> int | None:
+    """Size of a module's parameters and buffers, each counted once wherever it is used; None where there are none."""
+    return sum(map(_size_bytes, chain(module.parameters(), module.buffers()))) or None
+
+
+def _size_bytes(tensor: Any) -> int:
+    """Of what holds the data: a tensor that wraps others, as int8 weights do, has the type that it stands for."""
+    if is_traceable_wrapper_subclass(tensor):
+        return sum(_size_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return int(tensor.numel() * tensor.element_size())
 
 
 def equal(first: Any, second: Any) -> bool:

@@ -93,6 +93,15 @@ def test_a_compiled_module_is_not_wrapped() -> None:
         handler("amp").apply(Amp(), module, captured(module, positional(torch.randn(4, 64))))
 
 
+def test_refuses_what_the_program_compiles() -> None:
+    whole, inside = torch.compile(perceptron()), nn.Sequential(perceptron())
+    inside[0].compile()
+    assert isinstance(whole, nn.Module)
+    for module in (whole, inside):
+        refused = handler("amp").refusal(Amp(), captured(module, positional(torch.randn(4, 64))))
+        assert refused == "the program compiles the module itself"
+
+
 def test_predicts_a_gain_from_the_products() -> None:
     amp = handler("amp")
     assert amp.predicted_gain(Amp(), Profile({"norm": 1.0})) == 1.0

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from deepseek_prof.optimizer.candidate import Candidate, CandidateError, Target, prepared
+from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.measure import Measurer
 from deepseek_prof.optimizer.results import CandidateResult
+from deepseek_prof.optimizer.session import Session
+from tests.support.optimizing import captured, positional
 
 PROGRAM = Path(__file__).parent / "programs" / "odd_models.py"
 LAYOUT: list[tuple[str, dict[str, object]]] = [("layout", {})]
@@ -119,6 +124,14 @@ def test_every_signature_before_the_captured_call_is_kept() -> None:
         assert [each.split("[")[1].split(",")[0] for each in candidate.signatures] == ["1", "2"]
         told = candidate.ask({"do": "round", "repeats": 3}, 30.0)
         assert len(told["calls_ns"]) == 3 * 2
+
+
+def test_a_message_that_is_not_known_is_refused() -> None:
+    ours, theirs = (Channel(each) for each in socket.socketpair())
+    for wanted in ("rest", "end"):
+        ours.send({"do": wanted})
+    Session(theirs, captured(torch.nn.Linear(2, 2), positional(torch.ones(2))), None).run()
+    assert ours.receive() == {"status": "failed", "reason": "no message 'rest'"}
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_file_and_package_give_eager_s_results_in_a_plain_process(measurer: Meas
     wanted = replace(row("fold", "fuse"), options=({}, {"freezing": True}))
     proved = measurer.measure(wanted, 5, 300.0)
     assert proved.speedup is not None, proved.reason
+    assert proved.compiles
     path = tmp_path / "applied.py"
     made = deliver(measurer, proved, [proved], ("measured in a test",), path, Narrator(quiet=True))
     assert made.packages == (str(tmp_path / "applied-1.pt2"),), made.no_package
@@ -190,7 +191,8 @@ def test_what_cannot_be_exported_has_a_file_and_a_reason_for_no_package(tmp_path
         environment=(("OMP_NUM_THREADS", "1"),),
     )  # fmt: skip
     measurer = Measurer(target, 300.0)
-    compiled = replace(row("fuse", code=("model = torch.compile(model)",)), options=({"freezing": True},))
+    fused = row("fuse", code=("model = torch.compile(model)",))
+    compiled = replace(fused, options=({"freezing": True},), compiles=True)
     try:
         made = deliver(measurer, compiled, [], (), tmp_path / "applied.py", Narrator(quiet=True))
     finally:

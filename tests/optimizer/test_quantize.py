@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,8 +118,35 @@ def test_tied_weights_and_written_inputs() -> None:
 def test_what_cannot_be_exported_fails_with_the_reason() -> None:
     with pytest.raises(Exception, match="data-dependent"):
         apply("quantize", Quantize(), captured(Branching().eval(), positional(torch.ones(4, 64))))
-    with pytest.raises(Exception, match="Scores"):
-        apply("quantize", Quantize(), captured(Structured().eval(), Call((), {"values": torch.ones(4, 64)})))
+
+
+def test_refuses_to_export_a_dataclass_and_names_it() -> None:
+    subject = captured(Structured().eval(), Call((), {"values": torch.ones(4, 64)}))
+    for kind in ("static", "dynamic"):
+        assert "Scores goes in or out, a dataclass" in str(handler("quantize").refusal(Quantize(kind), subject))
+    assert handler("quantize").refusal(Quantize("weight_only"), subject) is None
+
+
+def test_a_dataclass_that_the_program_registers_is_quantized() -> None:
+    @dataclasses.dataclass
+    class Registered:
+        scores: torch.Tensor
+
+    class Registering(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, 16)
+
+        def forward(self, values: torch.Tensor) -> Any:
+            return Registered(self.linear(values))
+
+    torch.export.register_dataclass(Registered)
+    module, fresh = Registering().eval(), torch.randn(8, 64)
+    applied = apply("quantize", Quantize(), captured(module, positional(torch.randn(8, 64))))
+    found = applied.call(fresh)
+    assert isinstance(found, Registered)
+    assert sqnr_db(module(fresh), found) > LOSSY_DB
+    assert applied.fired() == "1 of 1 products in int8 kernels"
 
 
 def test_refuses_training_gradients_other_weights_and_too_many_shapes() -> None:
@@ -132,6 +160,14 @@ def test_refuses_training_gradients_other_weights_and_too_many_shapes() -> None:
     assert "different inputs" in str(refusal(Quantize(), captured(perceptron(), *many)))
     with torch.enable_grad():
         assert "gradients" in str(refusal(Quantize(), captured(perceptron(), call)))
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic", "weight_only"])
+def test_refuses_what_the_program_compiles(kind: str) -> None:
+    module = torch.compile(perceptron())
+    assert isinstance(module, nn.Module)
+    refused = handler("quantize").refusal(Quantize(kind), captured(module, positional(torch.randn(4, 64))))
+    assert refused == "the program compiles the module itself"
 
 
 def test_predicts_a_gain_from_the_products() -> None:

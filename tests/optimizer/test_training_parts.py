@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -10,15 +11,16 @@ import torch
 from torch import nn
 
 from deepseek_prof.errors import UsageError
+from deepseek_prof.optimizer.channel import Channel
 from deepseek_prof.optimizer.passes import handler
 from deepseek_prof.optimizer.passes.dataloader import DataLoading
 from deepseek_prof.optimizer.passes.optimizer import FusedOptimizer
 from deepseek_prof.optimizer.passes.threads import Threads, cores
 from deepseek_prof.optimizer.probing import draws_random, unseen
 from deepseek_prof.optimizer.protocol import Profile
-from deepseek_prof.optimizer.rounds import Taken
+from deepseek_prof.optimizer.rounds import ROUND_NS, Taken, repeats_for
 from deepseek_prof.optimizer.timing import Samples, ratio_of
-from deepseek_prof.optimizer.training import nudge
+from deepseek_prof.optimizer.training import Training, nudge
 from deepseek_prof.optimizer.training_measure import _figure, plan
 from deepseek_prof.optimizer.training_steps import StepEnds
 from tests.support.optimizing import captured, positional
@@ -56,6 +58,28 @@ def test_the_nudge_changes_every_weight_by_the_last_place_of_its_tensor() -> Non
     assert float(apart.min()) > 0
     assert float(apart.max()) <= 2 * torch.finfo(torch.float32).eps
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_message_that_is_not_known_is_refused_and_takes_no_step() -> None:
+    ours, theirs = (Channel(each) for each in socket.socketpair())
+    training = Training(theirs, {"passes": [], "file": None, "warm": 0})
+    ours.send({"do": "rest"})
+    ours.send({"do": "round", "repeats": 2})
+    training._converse()
+    assert ours.receive() == {"status": "failed", "reason": "no message 'rest'"}
+    assert training._left == 2
+
+
+def test_where_the_parent_has_gone_the_program_ends_without_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = (Channel(each) for each in socket.socketpair())
+    training = Training(theirs, {"root": "Net", "passes": [], "file": None, "warm": 1, "nudge": False})
+    module = nn.Linear(2, 2)
+    ours.close()
+    monkeypatch.setattr("os._exit", sys.exit)
+    for tell in (training._step_ended, lambda: training._reached(module, positional(torch.ones(2)))):
+        with pytest.raises(SystemExit) as ended:
+            tell()
+        assert ended.value.code == 1
 
 
 def test_an_unseen_call_leaves_random_numbers_and_buffers() -> None:
@@ -99,6 +123,11 @@ def test_a_step_that_waits_for_all_batches_counts_with_those_that_do_not() -> No
     steady, bursts = Taken(Samples([[100] * 8] * 6), [1] * 6), Taken(Samples([[10, 10, 10, 370] * 2] * 6), [2] * 6)
     assert ratio_of(_figure(steady, "latency"), _figure(bursts, "latency")).median == pytest.approx(1.0)
     assert ratio_of(_figure(steady, "memory"), _figure(bursts, "memory")).median == pytest.approx(0.5)
+
+
+def test_a_round_repeats_what_is_short() -> None:
+    taken = (0, 1, ROUND_NS / 7, 2 * ROUND_NS)
+    assert [repeats_for(each, 100) for each in taken] == [100, 100, 7, 1]
 
 
 def test_too_few_steps_are_said() -> None:

@@ -67,11 +67,11 @@ def chosen(wanted: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[Handler[A
     return sorted(found, key=lambda each: each[0].order)
 
 
-def code_of(chosen: Sequence[tuple[Handler[Any], Any]], applied: Sequence[Applied]) -> list[str]:
+def code_of(pairs: Sequence[tuple[Handler[Any], Any]], applied: Sequence[Applied]) -> list[str]:
     """The statements of each applied pass for the hand-over, with what it found on the module."""
     return [
         handler.code(config if each.config is None else each.config)
-        for (handler, config), each in zip(chosen, applied, strict=True)
+        for (handler, config), each in zip(pairs, applied, strict=True)
     ]
 
 

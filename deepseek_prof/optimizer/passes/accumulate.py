@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_prof.optimizer.passes.checkpoint import COST
-from deepseek_prof.optimizer.passes.inductor import is_compiled, module_of
+from deepseek_prof.optimizer.passes.inductor import COMPILED_BY_PROGRAM, is_compiled, module_of
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 
 
@@ -77,7 +77,7 @@ class AccumulateHandler:
         if not captured.training:
             return "the module is not in training: there is no backward pass to keep anything for"
         if is_compiled(captured.module):
-            return "the program compiles the module itself"
+            return COMPILED_BY_PROGRAM
         norms = (torch.nn.modules.batchnorm._BatchNorm,)
         named = next(
             (name or "the module" for name, each in captured.module.named_modules() if isinstance(each, norms)), None
@@ -136,7 +136,7 @@ def _mixed(parts: int, captured: Captured) -> str | None:
             for count in (rows, some):
                 call = with_rows(captured.calls[0], count)
                 result = captured.module(*call.args, **call.kwargs)
-                for each in tree_leaves((call.args, dict(call.kwargs), result)):
+                for each in tree_leaves((call.given, result)):
                     if not isinstance(each, plain):
                         return f"a {type(each).__name__} cannot be taken in parts"
                 results.append(dict(tensors(result)))

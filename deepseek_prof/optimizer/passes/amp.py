@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deepseek_prof.optimizer.passes.inductor import module_of, parameters_of
+from deepseek_prof.optimizer.passes.inductor import COMPILED_BY_PROGRAM, is_compiled, module_of, parameters_of
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 
 PRODUCTS = ("matmul", "conv", "attention")
@@ -40,9 +40,12 @@ class AmpHandler:
         return 1 / (1 - SAVED * min(share, 1.0))
 
     def refusal(self, config: Amp, captured: Captured) -> str | None:
-        """Refuses weights that are not float32, autocast inside autocast, and types that the hardware only emulates."""
+        """Refuses a compiled module, other weights than float32, autocast inside autocast, and types that the hardware
+        only emulates."""
         import torch
 
+        if is_compiled(captured.module):
+            return COMPILED_BY_PROGRAM
         types = parameters_of(captured.module)
         if types != {torch.float32}:
             found = ", ".join(sorted(str(each) for each in types)) or "none"

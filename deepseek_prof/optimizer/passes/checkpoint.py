@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deepseek_prof.optimizer.passes.inductor import is_compiled
+from deepseek_prof.optimizer.passes.inductor import COMPILED_BY_PROGRAM, is_compiled
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 
 COST = 1.33
@@ -42,7 +42,7 @@ class CheckpointHandler:
         if not captured.training:
             return "the module is not in training: there is no backward pass to keep anything for"
         if is_compiled(captured.module):
-            return "the program compiles the module itself"
+            return COMPILED_BY_PROGRAM
         return None if _blocks(captured.module) else "no block of layers is repeated"
 
     def apply(self, config: Checkpoint, callee: Callee, captured: Captured) -> Applied:

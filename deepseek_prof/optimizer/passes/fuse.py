@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepseek_prof.optimizer.passes.inductor import counted, freeze, freezing_refusal, is_compiled, module_of
+from deepseek_prof.optimizer.passes.inductor import (
+    COMPILED_BY_PROGRAM,
+    counted,
+    freeze,
+    freezing_refusal,
+    is_compiled,
+    module_of,
+)
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 
 JOINABLE = ("elementwise", "activation", "norm", "softmax", "reduction")
@@ -45,7 +52,7 @@ class FuseHandler:
     def refusal(self, config: Fuse, captured: Captured) -> str | None:
         """Refuses a second compilation, freezing where it has no effect, and GPU modes elsewhere."""
         if is_compiled(captured.module):
-            return "the program compiles the module itself"
+            return COMPILED_BY_PROGRAM
         if config.freezing:
             return freezing_refusal(captured)
         if config.mode != "default" and captured.device != "cuda":

@@ -10,6 +10,9 @@ from deepseek_prof.optimizer.protocol import Callee, Captured
 if TYPE_CHECKING:
     import torch
 
+COMPILED_BY_PROGRAM = "the program compiles the module itself"
+"""Why a pass that needs the module before it is compiled cannot be applied."""
+
 
 def is_compiled(callee: Callee) -> bool:
     """Whether ``callee`` or a module inside it is a result of ``torch.compile``, by the program or by another pass."""

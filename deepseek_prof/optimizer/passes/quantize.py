@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from deepseek_prof.optimizer.passes.inductor import counted, freeze, freezing_refusal, module_of, parameters_of
+from deepseek_prof.optimizer.passes.inductor import (
+    COMPILED_BY_PROGRAM,
+    counted,
+    freeze,
+    freezing_refusal,
+    is_compiled,
+    module_of,
+    parameters_of,
+)
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured, Profile
 
 if TYPE_CHECKING:
@@ -52,13 +60,16 @@ class QuantizeHandler:
         return 1 / (1 - min(saved, 0.9))
 
     def refusal(self, config: Quantize, captured: Captured) -> str | None:
-        """Refuses other hardware, other weights than float32, training, and a model with nothing to quantize."""
+        """Refuses other hardware, other weights than float32, training, a compiled module, one with nothing to
+        quantize, and, but for ``weight_only``, dataclasses that the export cannot take apart."""
         import torch
 
         from deepseek_prof.optimizer import pt2e
 
         if find_spec("torchao") is None:
             return "torchao is not installed: pip install 'deepseek-prof[quantize]'"
+        if is_compiled(captured.module):
+            return COMPILED_BY_PROGRAM
         if reason := freezing_refusal(captured):
             return reason
         if not torch.cpu._is_avx2_supported():
@@ -71,7 +82,13 @@ class QuantizeHandler:
         signatures = len(pt2e.by_signature(captured.calls))
         if signatures > MAX_SIGNATURES:
             return f"{signatures} different inputs, each with a graph of its own; at most {MAX_SIGNATURES}"
-        return None
+        if config.kind == "weight_only":
+            return None
+        unknown = pt2e.unknown_dataclass(captured.module, captured.calls)
+        if unknown is None:
+            return None
+        known = "that torch.export takes once it is registered (torch.export.register_dataclass)"
+        return f"{unknown} goes in or out, a dataclass {known}"
 
     def apply(self, config: Quantize, callee: Callee, captured: Captured) -> Applied:
         """Quantize and compile. Raises what the export raises, and ValueError where no layer can stay in int8."""
