@@ -59,9 +59,9 @@ def measured(value: float, unit: str) -> str:
     return f"{figure}{unit[1:]}" if unit == "1/s" else f"{figure} {clean(unit, 12)}".rstrip()
 
 
-def counted(number: float, noun: str) -> str:
+def counted(number: float, noun: str, plural: str = "") -> str:
     """A count with what is counted: ``1 span``, ``1,425 spans``."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+    return f"{count(number)} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def clean(name: str, limit: int = _NAME_LIMIT) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepseek_prof.optimizer.results import CandidateResult, Check, Optimization
-from deepseek_prof.text import clean, duration, percent
+from deepseek_prof.text import clean, counted, duration, percent
 
 _LIMIT = 400
 COMPARED = (
@@ -33,8 +33,8 @@ def verdict(result: Optimization) -> str:
 def conditions(result: Optimization) -> str:
     """What was measured, on what."""
     return (
-        f"{clean(result.root)} in {result.mode} on {result.device}, {result.threads} "
-        f"thread{'s' if result.threads > 1 else ''}, {len(result.signatures)} kinds of inputs; "
+        f"{clean(result.root)} in {result.mode} on {result.device}, {counted(result.threads, 'thread')}, inputs of "
+        f"{counted(len(result.signatures), 'kind')}; "
         f"times are of one {unit_of(result)}, against eager in the same rounds"
     )
 

@@ -45,7 +45,7 @@ def test_same_results_on_fresh_inputs(config: Fuse) -> None:
             assert sqnr_db(module(fresh), applied.call(fresh)) > EXACT_DB
     fired = applied.fired()
     assert fired is not None
-    assert fired.startswith("1 graphs")
+    assert fired.startswith("1 graph,")
 
 
 def test_freezing_makes_constants_of_the_weights() -> None:

@@ -8,6 +8,7 @@ from deepseek_prof.analysis.findings.concurrency import intra_op_threads
 from deepseek_prof.analysis.findings.evidence import Evidence
 from deepseek_prof.analysis.findings.model import Finding, severity_of
 from deepseek_prof.analysis.findings.wording import duration, percent
+from deepseek_prof.text import counted
 
 LARGE_NS = 200_000
 MIN_SHARE = 0.30
@@ -41,7 +42,10 @@ def too_few_threads(evidence: Evidence) -> Finding | None:
         return None
     calls = sum(each.count for each in large)
     facts = [
-        f"{threads.count} intra-op threads in {threads.processes} processes, {threads.cpus} CPUs to run on",
+        (
+            f"{counted(threads.count, 'intra-op thread')} in {counted(threads.processes, 'process', 'processes')}, "
+            f"{counted(threads.cpus, 'CPU')} to run on"
+        ),
         (
             f"matmul, conv and attention operators of {duration(LARGE_NS)} and more take {percent(share)} of the step "
             f"({duration(sum(each.self_ns for each in large) / calls)} a call on average): large enough to share out"

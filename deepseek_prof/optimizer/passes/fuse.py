@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from deepseek_prof.optimizer.passes.inductor import (
     COMPILED_BY_PROGRAM,
-    counted,
+    compiled_since,
     freeze,
     freezing_refusal,
     is_compiled,
     module_of,
 )
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
+from deepseek_prof.text import counted
 
 JOINABLE = ("elementwise", "activation", "norm", "softmax", "reduction")
 SAVED_JOINING = 0.6
@@ -72,7 +73,7 @@ class FuseHandler:
         if config.freezing:
             freeze()
         is_random = captured.training and draws_random(captured)
-        since = counted()
+        since = compiled_since()
         compiled = torch.compile(module, mode=None if config.mode == "default" else config.mode)
 
         def fired() -> str | None:
@@ -80,8 +81,8 @@ class FuseHandler:
             if not counts["graphs"]:
                 return None
             packed = sum(count for name, count in counts.items() if name.endswith("weight_pack_matcher_count"))
-            parts = [f"{counts['graphs']} graphs", f"{counts['kernels']} kernels"]
-            return ", ".join([*parts, f"{packed} packed weights"] if config.freezing else parts)
+            parts = [counted(counts["graphs"], "graph"), counted(counts["kernels"], "kernel")]
+            return ", ".join([*parts, counted(packed, "packed weight")] if config.freezing else parts)
 
         notes = ("the compiled module draws other random numbers than eager",) if is_random else ()
         return Applied(compiled, fired, notes, compiles=(module,), lossy=is_random)

@@ -54,7 +54,7 @@ def freeze() -> None:
     setattr(inductor_config, "freezing", True)  # noqa: B010  # the module declares no such attribute to mypy
 
 
-def counted() -> Callable[[], dict[str, int]]:
+def compiled_since() -> Callable[[], dict[str, int]]:
     """Start counting; the result tells what Dynamo and Inductor did since, by name.
 
     ``graphs`` are Dynamo's, ``kernels`` those that Inductor wrote itself, everything else counts of its pattern

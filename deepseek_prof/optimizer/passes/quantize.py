@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepseek_prof.optimizer.passes.inductor import (
     COMPILED_BY_PROGRAM,
-    counted,
+    compiled_since,
     freeze,
     freezing_refusal,
     is_compiled,
@@ -17,6 +17,7 @@ from deepseek_prof.optimizer.passes.inductor import (
     parameters_of,
 )
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured, Profile
+from deepseek_prof.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +97,7 @@ class QuantizeHandler:
 
         module = module_of(callee, "quantize")
         freeze()
-        since = counted()
+        since = compiled_since()
         if config.kind == "weight_only":
             return _weight_only(config, module, since)
         graphs, kept = _within_limit(config, module, pt2e.by_signature(captured.all_calls))
@@ -256,6 +257,7 @@ def _weight_only(config: Quantize, module: torch.nn.Module, since: Callable[[], 
 
     def fired() -> str | None:
         layers = sum(isinstance(each, TorchAOBaseTensor) for each in module.parameters())
-        return f"{layers} weights in int8, {since()['graphs']} graphs" if layers and since()["graphs"] else None
+        graphs = since()["graphs"]
+        return f"{counted(layers, 'weight')} in int8, {counted(graphs, 'graph')}" if layers and graphs else None
 
     return Applied(compiled, fired, kept_in_float=config.keep, compiles=(module,))
