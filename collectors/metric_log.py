@@ -45,7 +45,8 @@ class MetricLog:
         """Values that could not be written."""
 
     def _begin_file_series(self) -> None:
-        self._pending: deque[str] = deque()
+        # Written out together: one at a time, between the program's own work, each costs several times as much.
+        self._pending: deque[tuple[int, float, str]] = deque()
         self._number = 0
         self._flushed_ns = 0
 
@@ -64,9 +65,7 @@ class MetricLog:
         if rest is None:
             self.lost += 1
             return
-        self._pending.append(
-            f'{{"ts_ns": {(ts_ns or now_ns) + self._offset_ns}, "value": {json.dumps(float(value))}{rest}'
-        )
+        self._pending.append(((ts_ns or now_ns) + self._offset_ns, float(value), rest))
         if now_ns - self._flushed_ns >= FLUSH_NS:
             self._flushed_ns = now_ns
             self.flush()
@@ -75,7 +74,8 @@ class MetricLog:
         """Write what waits, unless another process has left it to us."""
         lines = []
         while self._pending:
-            lines.append(self._pending.popleft())
+            ts_ns, value, rest = self._pending.popleft()
+            lines.append(f'{{"ts_ns": {ts_ns}, "value": {json.dumps(value)}{rest}')
         if not lines or str(self._attachment.directory) != self._directory:
             return
         try:
@@ -99,11 +99,12 @@ class MetricLog:
         if self._number >= MAX_FILES:
             self.lost += len(lines)
             return
-        self._attachment.make_directory()
-        # Opened for each write, as for events: the program may close descriptors that are not its own.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
-        fd = os.open(f"{self._directory}/metrics-{self._number:05d}.jsonl", flags, 0o600)
+        try:
+            fd = self._open()
+        except FileNotFoundError:
+            self._attachment.make_directory()
+            fd = self._open()
         try:
             if os.write(fd, data) < len(data):
                 os.write(fd, b"\n")  # a full disk: what is cut off is one line
@@ -112,3 +113,8 @@ class MetricLog:
                 self._number += 1
         finally:
             os.close(fd)
+
+    def _open(self) -> int:
+        """Opened for each write, as for events: the program may close descriptors that are not its own."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return os.open(f"{self._directory}/metrics-{self._number:05d}.jsonl", flags, 0o600)
