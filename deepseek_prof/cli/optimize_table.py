@@ -70,7 +70,7 @@ def _show_comparison(row: CandidateResult, found: Comparison, console: Console) 
         headers = ("eager", "now", "calls", "calls now", "verdict")
         console.print(figures_table(by, headers, rows, console.width, drop=("calls", "calls now")))
     where = " ".join(shlex.quote(clean(each, 300)) for each in (found.before, found.after))
-    console.print(Text(f"All of it: deepseek-prof diff {where}", style="dim"))
+    console.print(Text(f"All of it: deepseek-prof diff {where}", style="dim"), soft_wrap=True)  # one line, to copy
 
 
 def _show_operators(result: Optimization, row: CandidateResult, console: Console) -> None:

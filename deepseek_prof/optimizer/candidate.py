@@ -26,6 +26,7 @@ from deepseek_prof.recording.supervisor import PACKAGE_PARENT, SHIM
 CAPTURE = "deepseek_prof.optimizer.capture"
 _POLL_S = 0.1
 _TAIL_CHARACTERS = 400
+_WORK = {"prepare": "applying the passes", "round": "a round of calls"}
 
 
 CandidateT = TypeVar("CandidateT", bound="Candidate")
@@ -118,7 +119,9 @@ class Candidate:
             self._channel.send(message)
         except OSError:
             raise CandidateError(self._ending()) from None
-        told = self._answer(time.monotonic() + timeout_s, f"no answer to {message['do']!r} within {timeout_s:.0f} s")
+        work = _WORK.get(message["do"], f"the answer to {message['do']!r}")
+        late = f"{work} took more than {timeout_s:.0f} s; a longer --budget may allow for it"
+        told = self._answer(time.monotonic() + timeout_s, late)
         if told.get("status") == "failed":
             raise CandidateError(printable(str(told.get("reason"))))
         return told

@@ -95,5 +95,5 @@ class AlertWatch:
             fields["usual"] = usual
         self._events.emit(level, event, fields, ts_ns=sample.ts_ns, rank=sample.rank)
         if event == "alert_fired":
-            value = f"{sample.value:.6g} {sample.unit}".rstrip()
-            self._warn(f"alert: {rule.text} ({sample.name} is {value})")
+            found = f"{sample.name} is {sample.value:.6g} {sample.unit}".rstrip()
+            self._warn(f"alert: {rule.text}" + (f" ({found})" if found != rule.text else ""))
