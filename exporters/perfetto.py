@@ -6,7 +6,7 @@ packet; then every span has a packet where it begins and one where it ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from deepseek_prof.exporters.protobuf import varint
@@ -14,6 +14,7 @@ from deepseek_prof.exporters.protobuf import varint
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from deepseek_prof.exporters.counter_tracks import CounterTrack
     from deepseek_prof.exporters.registry import Selection
     from deepseek_prof.exporters.span_stream import SpanStream
     from deepseek_prof.exporters.tracks import Track
@@ -30,7 +31,7 @@ _SpanEnds = dict[tuple[int, int, int], list[int]]
 
 
 class PerfettoExporter:
-    """Threads and streams as tracks, spans as slices with arrows from launch to kernel and to backward."""
+    """Threads, streams and counters as tracks, spans as slices with arrows from launch to kernel and to backward."""
 
     summary = "Perfetto's protobuf, for ui.perfetto.dev and trace_processor; needs deepseek-prof[perfetto]"
     suffix = ".pftrace"
@@ -44,6 +45,7 @@ class PerfettoExporter:
         """
         protos = _protos()
         from deepseek_prof.exporters.arrows import Arrows
+        from deepseek_prof.exporters.counter_tracks import counter_tracks
         from deepseek_prof.exporters.span_stream import SpanStream
 
         stream = SpanStream(run, selection)
@@ -55,6 +57,7 @@ class PerfettoExporter:
             batches = stream.table(window).to_batches(_BATCH_ROWS)
             file.writelines(b"".join(packets.of_spans(batch, leaving, arriving)) for batch in batches)
             file.write(b"".join(packets.ends_before(window.end_ns)))
+        file.writelines(packets.of_counters(counter_tracks(run, stream)))
 
 
 def _protos() -> Any:
@@ -107,6 +110,7 @@ class _Packets:
         self._names, self._categories, self._keys, self._values = (_Interned() for _ in range(4))
         self._begins = [self._begin(row) for row in stream.contexts.to_pylist()]
         self._uuids = [len(stream.tracks) + number for number in range(1, len(stream.tracks) + 1)]
+        self._process_uuids: dict[int, int] = {}
         self._ends = [self._end(uuid) for uuid in self._uuids]
         self._open_ends_ns: list[list[int]] = [[] for _ in stream.tracks]
         """Of each track, the outermost first."""
@@ -139,16 +143,15 @@ class _Packets:
         yield from self._descriptors()
 
     def _descriptors(self) -> Iterator[bytes]:
-        process_uuids: dict[int, int] = {}
         for number, track in enumerate(self._stream.tracks):
-            if track.shown_pid not in process_uuids:
-                uuid = process_uuids[track.shown_pid] = number + 1
+            if track.shown_pid not in self._process_uuids:
+                uuid = self._process_uuids[track.shown_pid] = number + 1
                 packet = self._protos.TracePacket(trusted_packet_sequence_id=_SEQUENCE)
                 packet.track_descriptor.uuid = uuid
                 packet.track_descriptor.process.pid = track.shown_pid
                 packet.track_descriptor.process.process_name = track.process_name
                 yield _framed(packet)
-            yield self._descriptor(track, self._uuids[number], process_uuids[track.shown_pid])
+            yield self._descriptor(track, self._uuids[number], self._process_uuids[track.shown_pid])
 
     def _descriptor(self, track: Track, uuid: int, process_uuid: int) -> bytes:
         packet = self._protos.TracePacket(trusted_packet_sequence_id=_SEQUENCE)
@@ -194,6 +197,21 @@ class _Packets:
         for track, open_ends_ns in enumerate(self._open_ends_ns):
             while open_ends_ns and open_ends_ns[-1] < before_ns:
                 yield self._ended(track, open_ends_ns.pop())
+
+    def of_counters(self, counters: Sequence[CounterTrack]) -> Iterator[bytes]:
+        """The packets of counters: each one's track, then its points. Those of spans' tracks stand before."""
+        for uuid, counter in enumerate(counters, start=2 * len(self._stream.tracks) + 1):
+            packet = self._protos.TracePacket(trusted_packet_sequence_id=_SEQUENCE)
+            packet.track_descriptor.uuid = uuid
+            packet.track_descriptor.parent_uuid = self._process_uuids[counter.shown_pid]
+            packet.track_descriptor.name = counter.name
+            packet.track_descriptor.counter.unit_name = counter.unit
+            yield _framed(packet)
+            point = self._event(self._protos.TrackEvent.TYPE_COUNTER)
+            point.track_event.track_uuid = uuid
+            for ts_ns, value in counter.points:
+                point.timestamp, point.track_event.double_counter_value = ts_ns, value
+                yield _framed(point)
 
     def _ended(self, track: int, end_ns: int) -> bytes:
         packet = self._ends[track]

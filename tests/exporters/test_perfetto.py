@@ -49,6 +49,8 @@ def slices(data: bytes) -> list[Slice]:
             continue
         assert packet.sequence_flags == protos.TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
         event = packet.track_event
+        if event.type == protos.TrackEvent.TYPE_COUNTER:
+            continue
         stack = open_slices[event.track_uuid]
         if event.type == protos.TrackEvent.TYPE_SLICE_END:
             assert stack[-1].start_ns <= packet.timestamp - EPOCH_NS
@@ -104,6 +106,27 @@ def change_spans(run_dir: Path, column: str, change: Callable[[Any], Any]) -> No
     index = table.schema.get_field_index(column)
     changed = pa.array([change(value) for value in table[column].to_pylist()], table.schema.field(index).type)
     pq.write_table(table.set_column(index, table.schema.field(index), changed), path)
+
+
+def test_counters_are_tracks_of_their_process(tmp_path: Path) -> None:
+    counters = [
+        {"rank": 0, "ts_ns": EPOCH_NS + at, "device": "cpu", "name": "rss", "value": value, "unit": "bytes"}
+        for at, value in ((-5_000, 1.0), (1_000, 7e9), (2_500, 8e9), (10**9, 2.0))
+    ]
+    run_dir = write_drawn_run(tmp_path / "run", training_step, counters=counters)
+    packets: Any = protos.Trace.FromString(exported(run_dir, "perfetto")).packet
+    descriptors = [each.track_descriptor for each in packets if each.HasField("track_descriptor")]
+    described = {each.uuid: each for each in descriptors}
+    assert len(described) == len(descriptors)
+    (counter,) = (each for each in described.values() if each.HasField("counter"))
+    assert (counter.name, counter.counter.unit_name) == ("rss (cpu)", "bytes")
+    assert described[counter.parent_uuid].HasField("process")
+    points = [each for each in packets if each.track_event.track_uuid == counter.uuid]
+    assert {each.track_event.type for each in points} == {protos.TrackEvent.TYPE_COUNTER}
+    assert [(each.timestamp - EPOCH_NS, each.track_event.double_counter_value) for each in points] == [
+        (1_000, 7e9),
+        (2_500, 8e9),
+    ]
 
 
 def test_a_training_step(tmp_path: Path) -> None:
