@@ -138,13 +138,12 @@ def _operator_type(summary: Summary) -> Verdict | None:
     largest: GroupRow = summary.types[0]
     if largest.share < _TYPE_BOUND or largest.name == "other":
         return None
-    shares = f"forward {_part(summary, 'forward')}, backward {_part(summary, 'backward')}"
     leading = next((row for row in summary.ops if row.type == largest.name), None)
     lead = f"; {leading.name} alone takes {_percent(leading.share)}" if leading else ""
     return Verdict(
         largest.name,
         f"{_subject(summary)} is bound by {largest.name} operators: {_percent(largest.share)} of operator time.",
-        f"Of the time, {shares}{lead}.",
+        f"Of the time, {_passes(summary)}{lead}.",
         _TYPE_ADVICE.get(largest.name, _GENERAL_ADVICE),
     )
 
@@ -154,7 +153,7 @@ def _mixed(summary: Summary) -> Verdict:
     return Verdict(
         "mixed",
         f"{_subject(summary)} has no single bottleneck: the largest operator types are {parts or 'none'}.",
-        f"Forward takes {_part(summary, 'forward')}, backward {_part(summary, 'backward')} of the time.",
+        f"Of the time, {_passes(summary)}.",
         _GENERAL_ADVICE,
     )
 
@@ -163,8 +162,10 @@ def _percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
-def _part(summary: Summary, phase: str) -> str:
-    return _percent(summary.phase_share(phase))
+def _passes(summary: Summary) -> str:
+    """The shares of forward and, where there is one, backward."""
+    forward, backward = (summary.phase_share(phase) for phase in ("forward", "backward"))
+    return f"forward {_percent(forward)}" + (f", backward {_percent(backward)}" if backward else "")
 
 
 def _each(summary: Summary) -> str:

@@ -60,6 +60,15 @@ def test_ranks_that_wait_for_each_other_are_not_told_to_compile(tmp_path: Path) 
     assert "torch.compile" not in verdict.next
 
 
+def test_a_program_without_backward_is_told_of_none(tmp_path: Path) -> None:
+    inference = _judge(tmp_path / "inference", (op("aten::mm", MS, phase="forward"),))
+    training = _judge(
+        tmp_path / "training", (op("aten::mm", MS, phase="forward"), op("aten::mm", MS, phase="backward"))
+    )
+    assert inference.why.startswith("Of the time, forward 100 %; ")
+    assert training.why.startswith("Of the time, forward 50 %, backward 50 %; ")
+
+
 def test_without_steps_it_is_the_program(tmp_path: Path) -> None:
     assert _judge(tmp_path, (op("aten::mm", MS),), with_steps=False).headline.startswith("The program is bound by")
 
