@@ -79,7 +79,7 @@ def test_a_pass_that_changes_what_is_learnt_is_no_win_at_any_speed(name: str) ->
     [
         ("Raises", "RuntimeError: no [bold]fused[/bold] weights here"),
         ("Killed", "SIGKILL"),
-        ("Hangs", "within"),
+        ("Hangs", "took more than"),
         ("TooLarge", "memory"),
         ("EndsEarly", "ended before the steps"),
     ],
@@ -130,7 +130,7 @@ def test_checkpoints_save_memory_and_change_nothing() -> None:
 def test_a_compiled_training_learns_as_eager_does() -> None:
     row = measured(target("Tensors"), "fuse")
     assert row.status in MEASURED, row.reason
-    assert "graphs" in row.fired[0]
+    assert "1 graph," in row.fired[0]
     assert row.compile_ns
     assert not row.lossy
 
