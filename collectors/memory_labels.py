@@ -39,12 +39,13 @@ class LayerLabels:
     def begin(self) -> None:
         """Label from the next layer on; CUDA is initialised. Without effect in a torch that knows no labels."""
         if hasattr(torch._C, "_cuda_setMemoryMetadata") and hasattr(torch._C, "_cuda_getMemoryMetadata"):
+            self._pid = os.getpid()  # a fork that came before CUDA may use it
             stays_outside(self._at_layer)
             self._native.watch_layers(self._at_layer)
 
     def _at_layer(self, entering: bool) -> None:
         if os.getpid() != self._pid:
-            return  # a forked process has no CUDA
+            return  # a fork of a process with CUDA has none
         try:
             self._enter() if entering else self._leave()
         except Exception as error:  # noqa: BLE001  # raised here, it would fail the program's own forward

@@ -35,7 +35,7 @@ def layers_of(snapshot: Mapping[str, Any], device: int, rank: int, pid: int) -> 
     """By what they held at the peak; empty where nothing in the history has a label of ours.
 
     Raises:
-        KeyError, TypeError, IndexError, AttributeError: it is no snapshot.
+        KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError: it is no snapshot.
     """
     histories = snapshot.get("device_traces") or []
     history: Sequence[Mapping[str, Any]] = histories[device] if device < len(histories) else ()

@@ -63,7 +63,7 @@ def cuda_memory(run: Run) -> CudaMemory:
             for device in sorted({segment["device"] for segment in snapshot["segments"]}):
                 pools.append(_pool(snapshot, device, rank, pid))
                 layers += layers_of(snapshot, device, rank, pid)
-        except (TypeError, KeyError, IndexError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
             raise RunDamagedError(f"{path} is not a snapshot of CUDA memory: {error!r}.") from error
     return CudaMemory(tuple(pools), tuple(layers))
 

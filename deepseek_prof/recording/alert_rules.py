@@ -83,7 +83,8 @@ class AlertRule:
         """Whether it is on the metric ``name`` of a run that has had the metrics ``seen``, this one among them."""
         if self.metric == "loss":
             return _LOSS.search(name) is not None
-        return name == next((each for each in ALIASES.get(self.metric, (self.metric,)) if each in seen), None)
+        names = (*ALIASES.get(self.metric, ()), self.metric)  # the program may have a metric of that very name
+        return name == next((each for each in names if each in seen), None)
 
     def unit_problem(self, unit: str) -> str | None:
         """Why the rule does not fit a metric in ``unit`` of the hub; None where it does."""

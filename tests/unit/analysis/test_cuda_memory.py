@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from deepseek_prof.analysis.cuda_memory import CudaPool, cuda_memory
 from deepseek_prof.cli.app import build_app
 from deepseek_prof.errors import RunDamagedError
+from deepseek_prof.model import LAYER_LABEL
 from deepseek_prof.trace.run import Run
 from tests.support.drawn import module, op, write_drawn_run
 
@@ -71,7 +72,24 @@ class _Harmful:
         return os.mkdir, ("harmed",)
 
 
-@pytest.mark.parametrize("content", [pickle.dumps(_Harmful()), b"", b"text", pickle.dumps([1]), pickle.dumps({})])
+_ENTRY = {"action": "alloc", "addr": 1, "size": "x", "user_metadata": f"{LAYER_LABEL}net"}
+_WRONG_SIZE = {
+    "segments": [{"device": 0, "address": 0, "total_size": MIB, "blocks": [block(MIB, "active_allocated")]}],
+    "device_traces": [[_ENTRY]],
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(_Harmful()),
+        b"",
+        b"text",
+        pickle.dumps([1]),
+        pickle.dumps({}),
+        pickle.dumps(_WRONG_SIZE),
+    ],
+)
 def test_what_is_no_snapshot_is_refused_and_runs_no_code(
     run_dir: Path, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

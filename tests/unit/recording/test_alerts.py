@@ -113,6 +113,13 @@ def test_utilisation_drops(tmp_path: Path, spelling: str) -> None:
     assert watched.events() == [("alert_fired", 6)]
 
 
+@pytest.mark.parametrize("name", ["utilization", "throughput"])
+def test_a_programs_own_metric_may_have_a_short_name(tmp_path: Path, name: str) -> None:
+    watched = Watched(tmp_path, f"{name} > 5")
+    watched.play(name, [1.0, 9.0])
+    assert watched.events() == [("alert_fired", 1)]
+
+
 def test_latency_means_requests_where_there_are_any(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "p99_latency > 50ms")
     watched.play("request_latency_p99", [1e6, 1e6], "ns")
