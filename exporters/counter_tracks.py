@@ -38,10 +38,10 @@ def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
     begin_ns, end_ns = stream.start_ns, stream.end_ns
     rows = run.rows(
         "WITH highest AS (SELECT rank, device, name, unit, arg_max(ts_ns, value) AS ts_ns, max(value) AS value "
-        "FROM counters WHERE ts_ns BETWEEN ? AND ? "
-        "GROUP BY rank, device, name, unit, (ts_ns - ?) * ? // greatest(? - ?, 1)) "
+        "FROM counters WHERE ts_ns BETWEEN ? AND ? AND isfinite(value) "
+        "GROUP BY rank, device, name, unit, (ts_ns - ?) * ? // (? - ? + 1)) "
         "SELECT rank, device, name, unit, list(ts_ns ORDER BY ts_ns), list(value ORDER BY ts_ns) FROM highest "
-        "WHERE isfinite(value) GROUP BY rank, device, name, unit ORDER BY rank, device, name, unit",
+        "GROUP BY rank, device, name, unit ORDER BY rank, device, name, unit",
         (begin_ns, end_ns, begin_ns, _STRETCHES, end_ns, begin_ns),
     )
     tracks = [
