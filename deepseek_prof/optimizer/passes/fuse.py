@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepseek_prof.optimizer.passes.inductor import (
-    COMPILED_BY_PROGRAM,
-    compiled_since,
-    freeze,
-    freezing_refusal,
-    is_compiled,
-    module_of,
-)
+from deepseek_prof.optimizer.passes import inductor
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 from deepseek_prof.text import counted
 
@@ -52,10 +45,10 @@ class FuseHandler:
 
     def refusal(self, config: Fuse, captured: Captured) -> str | None:
         """Refuses a second compilation, freezing where it has no effect, and GPU modes elsewhere."""
-        if is_compiled(captured.module):
-            return COMPILED_BY_PROGRAM
+        if inductor.is_compiled(captured.module):
+            return inductor.COMPILED_BY_PROGRAM
         if config.freezing:
-            return freezing_refusal(captured)
+            return inductor.freezing_refusal(captured)
         if config.mode != "default" and captured.device != "cuda":
             return f"mode {config.mode} is for CUDA, and the module is on {captured.device}"
         return None
@@ -69,11 +62,11 @@ class FuseHandler:
 
         from deepseek_prof.optimizer.probing import draws_random
 
-        module = module_of(callee, "fuse")
+        module = inductor.module_of(callee, "fuse")
         if config.freezing:
-            freeze()
+            inductor.freeze()
         is_random = captured.training and draws_random(captured)
-        since = compiled_since()
+        since = inductor.compiled_since()
         compiled = torch.compile(module, mode=None if config.mode == "default" else config.mode)
 
         def fired() -> str | None:

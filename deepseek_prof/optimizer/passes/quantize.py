@@ -7,15 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from deepseek_prof.optimizer.passes.inductor import (
-    COMPILED_BY_PROGRAM,
-    compiled_since,
-    freeze,
-    freezing_refusal,
-    is_compiled,
-    module_of,
-    parameters_of,
-)
+from deepseek_prof.optimizer.passes import inductor
 from deepseek_prof.optimizer.protocol import Applied, Call, Callee, Captured, Profile
 from deepseek_prof.text import counted
 
@@ -69,13 +61,13 @@ class QuantizeHandler:
 
         if find_spec("torchao") is None:
             return "torchao is not installed: pip install 'deepseek-prof[quantize]'"
-        if is_compiled(captured.module):
-            return COMPILED_BY_PROGRAM
-        if reason := freezing_refusal(captured):
+        if inductor.is_compiled(captured.module):
+            return inductor.COMPILED_BY_PROGRAM
+        if reason := inductor.freezing_refusal(captured):
             return reason
         if not torch.cpu._is_avx2_supported():
             return "int8 kernels need an x86 CPU with AVX2"
-        if parameters_of(captured.module) != {torch.float32}:
+        if inductor.parameters_of(captured.module) != {torch.float32}:
             return "int8 starts from float32 weights"
         kinds = (torch.nn.Linear, torch.nn.Conv2d) if config.kind == "static" else (torch.nn.Linear,)
         if not any(isinstance(each, kinds) for each in captured.module.modules()):
@@ -95,9 +87,9 @@ class QuantizeHandler:
         """Quantize and compile. Raises what the export raises, and ValueError where no layer can stay in int8."""
         from deepseek_prof.optimizer import pt2e
 
-        module = module_of(callee, "quantize")
-        freeze()
-        since = compiled_since()
+        module = inductor.module_of(callee, "quantize")
+        inductor.freeze()
+        since = inductor.compiled_since()
         if config.kind == "weight_only":
             return _weight_only(config, module, since)
         graphs, kept = _within_limit(config, module, pt2e.by_signature(captured.all_calls))
