@@ -63,7 +63,9 @@ class LayerLabels:
         if not stack:
             return  # a layer that began before us
         outer = stack.pop()
-        if torch._C._cuda_getMemoryMetadata().startswith(LAYER_LABEL):
+        label = torch._C._cuda_getMemoryMetadata()
+        # No label: the program has taken its own away.
+        if label.startswith(LAYER_LABEL) or (not label and outer.startswith(LAYER_LABEL)):
             torch._C._cuda_setMemoryMetadata(outer)
 
     def _stack(self) -> list[str]:

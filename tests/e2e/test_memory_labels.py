@@ -82,6 +82,21 @@ def test_a_label_of_the_programs_own_stays(tmp_path: Path) -> None:
     assert {label for _, label in seen} == {"mine"}
 
 
+def test_a_label_of_the_programs_own_that_it_takes_away_leaves_the_layers(tmp_path: Path) -> None:
+    body = """
+    class Labelled(Layer):
+        def forward(self, x):
+            put("mine")
+            x = super().forward(x)
+            put("")
+            return x
+    model[0].fc = Labelled(4, 4)
+    model(torch.ones(1, 4))
+    """
+    seen, _ = _labels(tmp_path, body)
+    assert seen == [["MainThread", "mine"], ["after", "layer: 0"], ["MainThread", "layer: 1"]]
+
+
 def test_a_torch_that_refuses_costs_the_labels_only(tmp_path: Path) -> None:
     body = """
     def refuse():
