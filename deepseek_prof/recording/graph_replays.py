@@ -136,7 +136,7 @@ class GraphCaptures:
                 continue
             rows = order[begin:end]
             node = work.node[rows]
-            if (node >= 0).all():
+            if (node > 0).all() and len(np.unique(node)) == len(node):  # 0 is what some drivers tell of all
                 rows = rows[np.argsort(node, kind="stable")]
             elif capture.has_branches:
                 continue

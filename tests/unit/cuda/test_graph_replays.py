@@ -65,13 +65,22 @@ class Program:
         into.append(category, name, start_ns, 10, self._correlation, -1, thread)
         return self._correlation
 
-    def replay(self, into: DeviceActivities, at_ns: int, number: int = GRAPH, *, nodes: tuple[int, ...] = ()) -> None:
+    def replay(
+        self,
+        into: DeviceActivities,
+        at_ns: int,
+        number: int = GRAPH,
+        *,
+        nodes: tuple[int, ...] = (),
+        first_node: int = 99 << 32,
+        node_stride: int = 1,
+    ) -> None:
         """``nodes``: the driver's numbers, in order of time; without them the order is that of the capture."""
         correlation = self.call(into, "cudaGraphLaunch", at_ns + 50)
         into.append(GRAPH_REPLAY, "", at_ns + 20, 100, -1, -1, MAIN, graph=number)
         work = [("kernel", "gemm"), ("gpu_memcpy", "Memcpy DtoD"), ("kernel", "relu")]
         for place, node in enumerate(nodes or (0, 1, 2)):
-            graph, graph_node = (99, (99 << 32) + node) if nodes else (-1, -1)
+            graph, graph_node = (99, first_node + node_stride * node) if nodes else (-1, -1)
             start_ns = at_ns + 200 + 50 * place
             into.append(*work[node], start_ns, 40, correlation, 0, 7, graph=graph, graph_node=graph_node)
 
@@ -159,6 +168,14 @@ def test_nodes_are_attributed_by_their_numbers_where_these_are_told(program: Pro
         ("gemm", "aten::mm", "fc"),
         ("Memcpy DtoD", "aten::copy_", None),
     ]
+
+
+def test_numbers_of_nodes_that_are_all_the_same_tell_no_order(program: Program) -> None:
+    window = DeviceActivities()
+    program.capture(window, branches=True)
+    program.replay(window, 31_000, nodes=(0, 1, 2), first_node=0, node_stride=0)
+    program.window(window)
+    assert _above(program) == [REPLAY] * 3
 
 
 def test_captures_at_the_same_time_are_not_told_apart(program: Program) -> None:
