@@ -24,7 +24,7 @@ class CounterTrack:
 
 
 def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
-    """The counters of the ranks and the tensor memory of the processes that are exported; none with one point alone.
+    """The counters of the ranks and the tensor memory of the processes that are exported; no counter with one point alone.
 
     Where there are more points than can be shown, the highest of each stretch of time is.
 
@@ -33,7 +33,11 @@ def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
     """
     from deepseek_prof.analysis.memory import held_over_time
 
-    of_process = {(each.rank, each.pid): each.shown_pid for each in reversed(stream.tracks) if each.device is None}
+    of_process = {
+        (each.rank, each.pid): each.shown_pid
+        for each in reversed(stream.tracks)
+        if each.device is None and (each.rank, each.pid) in stream.processes
+    }
     of_rank = {rank: shown_pid for (rank, _), shown_pid in of_process.items()}
     begin_ns, end_ns = stream.start_ns, stream.end_ns
     rows = run.rows(
@@ -47,10 +51,10 @@ def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
     tracks = [
         CounterTrack(of_rank[rank], f"{name} ({device})", unit, tuple(zip(ts, values, strict=True)))
         for rank, device, name, unit, ts, values in rows
-        if rank in of_rank
+        if rank in of_rank and len(ts) > 1
     ]
     for held in held_over_time(run, _STRETCHES, begin_ns=begin_ns, end_ns=end_ns):
         if (held.rank, held.pid) in of_process:
             points = tuple(zip(held.ts_ns, map(float, held.held_bytes), strict=True))
             tracks.append(CounterTrack(of_process[held.rank, held.pid], f"tensors ({held.device})", "bytes", points))
-    return [track for track in tracks if len(track.points) > 1]
+    return tracks

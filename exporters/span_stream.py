@@ -106,6 +106,13 @@ class SpanStream:
         """The threads and streams, in the order of their numbers."""
         return tracks_of(self._run)
 
+    @cached_property
+    def processes(self) -> frozenset[tuple[int, int]]:
+        """Rank and number of each process that has a span in the selection."""
+        return frozenset(
+            self._run.rows(f"SELECT DISTINCT rank, pid FROM exported_spans WHERE {self.where}", self.params)
+        )
+
     def table(self, window: Window) -> pa.Table:
         """The spans of one window: :data:`COLUMNS`."""
         return self._run.table(

@@ -169,7 +169,8 @@ class HeldMemory:
 def held_over_time(run: Run, stretches: int, *, begin_ns: int = 0, end_ns: int = _LAST_NS) -> list[HeldMemory]:
     """Of each process and device the highest moment in each of so many equal stretches of time, where it changed.
 
-    Changes between ``begin_ns`` and ``end_ns``, on the Unix epoch, are divided into stretches; by default all.
+    The stretches divide the changes between ``begin_ns`` and ``end_ns``, on the Unix epoch; by default all. What was
+    held at ``begin_ns`` already counts as a change then.
     Empty for a run without allocations.
 
     Raises:
@@ -177,13 +178,15 @@ def held_over_time(run: Run, stretches: int, *, begin_ns: int = 0, end_ns: int =
     """
     keys = "rank, pid, device"
     rows = run.rows(
-        f"WITH held AS (SELECT * FROM ({_held(keys, 'allocations')}) WHERE at_ns BETWEEN ? AND ?), "
+        "WITH alive AS (SELECT * REPLACE (greatest(start_ns, ?) AS start_ns) FROM allocations "
+        "WHERE start_ns <= ? AND (end_ns IS NULL OR end_ns > ?)), "
+        f"held AS (SELECT * FROM ({_held(keys, 'alive')}) WHERE at_ns <= ?), "
         "life AS (SELECT min(at_ns) AS first_ns, greatest(max(at_ns) - min(at_ns), 1) AS dur_ns FROM held), "
         f"highest AS (SELECT {keys}, arg_max(at_ns, held) AS at_ns, max(held)::BIGINT AS held FROM held, life "
         f"GROUP BY {keys}, (at_ns - first_ns) * ? // dur_ns) "
         f"SELECT {keys}, list(at_ns ORDER BY at_ns), list(held ORDER BY at_ns) FROM highest "
         f"GROUP BY {keys} ORDER BY {keys}",
-        (begin_ns, end_ns, stretches),
+        (begin_ns, end_ns, begin_ns, end_ns, stretches),
     )
     return [HeldMemory(rank, pid, device, tuple(ts), tuple(held)) for rank, pid, device, ts, held in rows]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_a_part_of_the_time_has_as_many_points_as_the_whole(training: Path) -> N
     assert all(begin_ns <= ts <= end_ns for ts in part.ts_ns)
     assert 4 < len(part.ts_ns) <= 9 < len(inside)
     assert max(part.held_bytes) == max(inside)
+
+
+def test_what_is_held_all_the_while_is_told_for_a_time_without_changes(training: Path) -> None:
+    with open_run(training) as run:
+        (whole,) = held_over_time(run, 1_000_000)
+        quiet_ns, index = max((after - ts, index) for index, (ts, after) in enumerate(pairwise(whole.ts_ns)))
+        assert quiet_ns > 10
+        begin_ns = whole.ts_ns[index] + 1
+        (part,) = held_over_time(run, 8, begin_ns=begin_ns, end_ns=whole.ts_ns[index + 1] - 1)
+    assert (part.ts_ns, part.held_bytes) == ((begin_ns,), (whole.held_bytes[index],))
 
 
 def test_views_and_operators_in_place_allocate_nothing(tmp_path: Path) -> None:

@@ -249,6 +249,17 @@ def test_counters_are_tracks_of_their_rank_within_the_time_of_the_spans(tmp_path
     ]
 
 
+def test_counters_are_those_of_the_ranks_that_are_exported(tmp_path: Path) -> None:
+    counters = [
+        {"rank": rank, "ts_ns": EPOCH_NS + at, "device": "cpu", "name": "rss", "value": float(rank), "unit": ""}
+        for rank in (0, 1)
+        for at in (1_000, 2_000)
+    ]
+    run_dir = write_drawn_run(tmp_path / "run", training_step, ranks=2, counters=counters)
+    shown = [event for event in read(exported(run_dir, "chrome", "rank:1"))["traceEvents"] if event["ph"] == "C"]
+    assert [event["args"]["value"] for event in shown] == [1.0, 1.0]
+
+
 def test_of_many_samples_the_highest_of_each_stretch_is_shown(tmp_path: Path) -> None:
     counters = [
         {"rank": 0, "ts_ns": EPOCH_NS + at, "device": "cpu", "name": "rss", "value": float(at == 3_333), "unit": ""}
