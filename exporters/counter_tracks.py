@@ -24,9 +24,9 @@ class CounterTrack:
 
 
 def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
-    """The counters of the ranks and the tensor memory of the processes that are exported; no counter with one point alone.
+    """The counters of the ranks and the tensor memory of the processes that are exported.
 
-    Where there are more points than can be shown, the highest of each stretch of time is.
+    No counter has one point alone. Where there are more points than can be shown, the highest of each stretch of time is.
 
     Raises:
         RunDamagedError: a file of the run is damaged.

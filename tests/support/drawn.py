@@ -137,8 +137,9 @@ def write_drawn_run(
             contexts = [asdict(each) for each in recorded.contexts.values()]
             _write(run_dir / f"contexts/{folder}.parquet", contexts, schema.CONTEXTS)
             _write(run_dir / f"spans/{folder}/part-00000.parquet", recorded.spans, schema.SPANS)
-    if counters:
-        _write(run_dir / "counters/rank=0/part-00000.parquet", counters, schema.COUNTERS)
+    for rank in sorted({each.get("rank", 0) for each in counters}):
+        own = [each for each in counters if each.get("rank", 0) == rank]
+        _write(run_dir / f"counters/rank={rank}/part-00000.parquet", own, schema.COUNTERS)
     processes = [
         {"pid": PID + rank, "rank": rank, "is_main": rank == 0, "torch": "2.13.0", "start_ns": EPOCH_NS}
         | dict(process or {})
