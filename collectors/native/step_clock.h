@@ -122,14 +122,16 @@ class StepClock {
     const double layer_cost = static_cast<double>(layers - layers_before_) * settings.layer_cost_ns;
     events_before_ = events;
     layers_before_ = layers;
-    aside_.add(std::exchange(aside_ns_, 0.0));
+    // Without the bound of the other means: what is written once in many steps is a part of the cost.
+    aside_steps_ = std::min(aside_steps_ + 1, 50.0);
+    aside_mean_ns_ += (std::exchange(aside_ns_, 0.0) - aside_mean_ns_) / aside_steps_;
     (last_was_full_ ? full_dur_ : light_dur_).add(static_cast<double>(step_dur_ns_));
     if (last_was_full_) {
       ++full_steps_;
       light_left_ = 0;
       if (settings.overhead_budget >= 0 && event_cost > 0) {
-        const double bare = std::max(static_cast<double>(step_dur_ns_) - event_cost - layer_cost - aside_.mean(), 1.0);
-        const double allowed = settings.overhead_budget * bare - aside_.mean();
+        const double bare = std::max(static_cast<double>(step_dur_ns_) - event_cost - layer_cost - aside_mean_ns_, 1.0);
+        const double allowed = settings.overhead_budget * bare - aside_mean_ns_;
         light_layers_ = layer_cost <= 0.5 * allowed;
         const double light = light_layers_ ? layer_cost : kPassedLayer * layer_cost;
         double full = event_cost + layer_cost;
@@ -161,8 +163,8 @@ class StepClock {
     double count_ = 0, mean_ = 0;
   };
 
-  Mean full_dur_, light_dur_, aside_;
-  double aside_ns_ = 0;
+  Mean full_dur_, light_dur_;
+  double aside_ns_ = 0, aside_mean_ns_ = 0, aside_steps_ = 0;
   bool optimizer_ = false;
   bool last_was_full_ = true;
   bool light_layers_ = true;

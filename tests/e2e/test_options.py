@@ -76,16 +76,16 @@ def test_the_overhead_budget_counts_what_is_spent_besides_records(tmp_path: Path
         body = f"""
     import time
     from deepseek_prof.collectors.operators import load_library
-    for _ in range(200):
+    for step in range(200):
         time.sleep(0.002)
-        load_library().spent({spent_ns})"""
+        load_library().spent({spent_ns} if step > 20 else 0)"""
         folder = tmp_path / str(spent_ns)
         folder.mkdir()
         program = str(write_program(folder, PROGRAM.replace(f"\n    for _ in range({STEPS}):", body)))
         with open_run(record([program], folder, "--overhead-budget", "100%")) as run:
             full_steps.append(run.processes[0]["full_steps"])
     assert full_steps[0] > 100
-    assert full_steps[1] < 10
+    assert full_steps[1] < 30
 
 
 def test_max_size_keeps_the_newest_spans_and_sums_of_the_others(tmp_path: Path) -> None:
