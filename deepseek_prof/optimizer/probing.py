@@ -20,7 +20,8 @@ def unseen(module: torch.nn.Module) -> Iterator[None]:
             yield
         finally:
             for buffer, before in kept:
-                buffer.copy_(before)
+                with torch.inference_mode(buffer.is_inference()):  # such a buffer is written to there only
+                    buffer.copy_(before)
 
 
 def draws_random(captured: Captured) -> bool:

@@ -82,6 +82,20 @@ def test_where_the_parent_has_gone_the_program_ends_without_an_error_of_ours(mon
         assert ended.value.code == 1
 
 
+def test_an_unseen_call_leaves_buffers_that_were_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        module = nn.BatchNorm1d(3)
+    mean = module.running_mean
+    assert mean is not None
+    before = mean.clone()
+    with torch.inference_mode(), unseen(module):
+        module(torch.randn(8, 3))
+        assert not torch.equal(mean, before)
+    with unseen(module):  # outside of it too
+        pass
+    assert torch.equal(mean, before)
+
+
 def test_an_unseen_call_leaves_random_numbers_and_buffers() -> None:
     norm = nn.BatchNorm1d(8)
     module = nn.Sequential(norm, nn.Dropout(0.5))
