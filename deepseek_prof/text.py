@@ -96,7 +96,10 @@ def shortened(name: str, width: int) -> str:
 
 
 def shortened_apart(names: Sequence[str], width: int) -> list[str]:
-    """Each name by :func:`shortened`, or about where it differs from others that would look the same."""
+    """Each name by :func:`shortened`, or about where it differs from others that would look the same.
+
+    Names stay alike that differ further apart than ``width`` shows.
+    """
     found = {name: shortened(name, width) for name in names}
     alike: dict[str, list[str]] = {}
     for name, short in found.items():
@@ -106,7 +109,10 @@ def shortened_apart(names: Sequence[str], width: int) -> list[str]:
             common = commonprefix(group)  # noqa: RUF071  # characters are meant
             start = max(0, len(common) - width // 4)
             start = common.find(".", max(0, start - 1)) + 1 or start  # at the beginning of a part, such as ``layer.3``
-            found |= {name: f"…{shortened(name[start:], width - 1)}" for name in group}
+            apart = {name: f"…{shortened(name[start:], width - 1)}" for name in group}
+            if len(set(apart.values())) < len(group):  # they differ in a second place, most often the next part
+                apart = {name: f"…{clean(name[start:])[: width - 2]}…" for name in group}
+            found |= apart
     return [found[name] for name in names]
 
 

@@ -88,6 +88,9 @@ def test_a_shortened_name_fits(width: int) -> None:
 def test_names_that_would_look_the_same_are_shortened_about_their_difference() -> None:
     names = [f"bert.encoder.layer.{index}.attention.self.query" for index in (3, 11)] + ["bert.embeddings", "pooler"]
     assert shortened_apart(names, 26) == ["…layer.3.…ntion.self.query", "…layer.11…ntion.self.query", *names[2:]]
+    stages = [f"model.stages.{i}.blocks.{j}.attention.self.query.projection" for i in (0, 1) for j in (0, 1)]
+    assert shortened_apart(stages, 26)[:2] == ["…0.blocks.0.attention.sel…", "…0.blocks.1.attention.sel…"]
+    assert len(set(shortened_apart(stages, 26))) == 4
     assert shortened_apart(["same" * 9] * 2, 10) == [shortened("same" * 9, 10)] * 2
     apart = shortened_apart(["a" * 40 + "x" + "b" * 40, "a" * 40 + "y" + "b" * 40], 12)
     assert len(set(apart)) == 2
