@@ -26,7 +26,8 @@ class CounterTrack:
 def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
     """The counters of the ranks and the tensor memory of the processes that are exported.
 
-    No counter has one point alone. Where there are more points than can be shown, the highest of each stretch of time is.
+    No counter has one point alone. Where there are more points than can be shown, each stretch of time shows its
+    highest.
 
     Raises:
         RunDamagedError: a file of the run is damaged.
@@ -53,7 +54,7 @@ def counter_tracks(run: Run, stream: SpanStream) -> list[CounterTrack]:
         for rank, device, name, unit, ts, values in rows
         if rank in of_rank and len(ts) > 1
     ]
-    for held in held_over_time(run, _STRETCHES, begin_ns=begin_ns, end_ns=end_ns):
+    for held in held_over_time(run, _STRETCHES - 1, begin_ns=begin_ns, end_ns=end_ns):
         if (held.rank, held.pid) in of_process:
             points = tuple(zip(held.ts_ns, map(float, held.held_bytes), strict=True))
             tracks.append(CounterTrack(of_process[held.rank, held.pid], f"tensors ({held.device})", "bytes", points))

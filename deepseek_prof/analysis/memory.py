@@ -170,7 +170,7 @@ def held_over_time(run: Run, stretches: int, *, begin_ns: int = 0, end_ns: int =
     """Of each process and device the highest moment in each of so many equal stretches of time, where it changed.
 
     The stretches divide the changes between ``begin_ns`` and ``end_ns``, on the Unix epoch; by default all. What was
-    held at ``begin_ns`` already counts as a change then.
+    held at ``begin_ns`` already counts as a change then, and the very last change is a stretch of its own.
     Empty for a run without allocations.
 
     Raises:
