@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_prof.optimizer.passes.checkpoint import COST
-from deepseek_prof.optimizer.passes.inductor import COMPILED_BY_PROGRAM, is_compiled, module_of
+from deepseek_prof.optimizer.passes.inductor import compiled_refusal, module_of
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 
 
@@ -76,8 +76,8 @@ class AccumulateHandler:
 
         if not captured.training:
             return "the module is not in training: there is no backward pass to keep anything for"
-        if is_compiled(captured.module):
-            return COMPILED_BY_PROGRAM
+        if reason := compiled_refusal(captured):
+            return reason
         norms = (torch.nn.modules.batchnorm._BatchNorm,)
         named = next(
             (name or "the module" for name, each in captured.module.named_modules() if isinstance(each, norms)), None

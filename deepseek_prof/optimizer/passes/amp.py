@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deepseek_prof.optimizer.passes.inductor import COMPILED_BY_PROGRAM, is_compiled, module_of, parameters_of
+from deepseek_prof.optimizer.passes.inductor import compiled_refusal, module_of, parameters_of
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 
 PRODUCTS = ("matmul", "conv", "attention")
@@ -44,8 +44,8 @@ class AmpHandler:
         only emulates."""
         import torch
 
-        if is_compiled(captured.module):
-            return COMPILED_BY_PROGRAM
+        if reason := compiled_refusal(captured):
+            return reason
         types = parameters_of(captured.module)
         if types != {torch.float32}:
             found = ", ".join(sorted(str(each) for each in types)) or "none"

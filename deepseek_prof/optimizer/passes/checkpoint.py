@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deepseek_prof.optimizer.passes.inductor import COMPILED_BY_PROGRAM, is_compiled
+from deepseek_prof.optimizer.passes.inductor import compiled_refusal
 from deepseek_prof.optimizer.protocol import Applied, Callee, Captured, Profile
 
 COST = 1.33
@@ -41,8 +41,8 @@ class CheckpointHandler:
         """Needs a block of several layers that occurs at least twice in one container, and no compiled module."""
         if not captured.training:
             return "the module is not in training: there is no backward pass to keep anything for"
-        if is_compiled(captured.module):
-            return COMPILED_BY_PROGRAM
+        if reason := compiled_refusal(captured):
+            return reason
         return None if _blocks(captured.module) else "no block of layers is repeated"
 
     def apply(self, config: Checkpoint, callee: Callee, captured: Captured) -> Applied:

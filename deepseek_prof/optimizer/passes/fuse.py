@@ -45,8 +45,8 @@ class FuseHandler:
 
     def refusal(self, config: Fuse, captured: Captured) -> str | None:
         """Refuses a second compilation, freezing where it has no effect, and GPU modes elsewhere."""
-        if inductor.is_compiled(captured.module):
-            return inductor.COMPILED_BY_PROGRAM
+        if reason := inductor.compiled_refusal(captured):
+            return reason
         if config.freezing:
             return inductor.freezing_refusal(captured)
         if config.mode != "default" and captured.device != "cuda":

@@ -10,9 +10,6 @@ from deepseek_prof.optimizer.protocol import Callee, Captured
 if TYPE_CHECKING:
     import torch
 
-COMPILED_BY_PROGRAM = "the program compiles the module itself"
-"""Why a pass that needs the module before it is compiled cannot be applied."""
-
 
 def is_compiled(callee: Callee) -> bool:
     """Whether ``callee`` or a module inside it is a result of ``torch.compile``, by the program or by another pass."""
@@ -25,6 +22,11 @@ def is_compiled(callee: Callee) -> bool:
         isinstance(each, OptimizedModule) or getattr(each, "_compiled_call_impl", None) is not None
         for each in callee.modules()
     )
+
+
+def compiled_refusal(captured: Captured) -> str | None:
+    """Why a pass that needs the module before it is compiled cannot be applied, or None."""
+    return "the program compiles the module itself" if is_compiled(captured.module) else None
 
 
 def freezing_refusal(captured: Captured) -> str | None:

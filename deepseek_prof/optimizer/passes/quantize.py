@@ -61,8 +61,8 @@ class QuantizeHandler:
 
         if find_spec("torchao") is None:
             return "torchao is not installed: pip install 'deepseek-prof[quantize]'"
-        if inductor.is_compiled(captured.module):
-            return inductor.COMPILED_BY_PROGRAM
+        if reason := inductor.compiled_refusal(captured):
+            return reason
         if reason := inductor.freezing_refusal(captured):
             return reason
         if not torch.cpu._is_avx2_supported():
