@@ -120,7 +120,7 @@ class Candidate:
         except OSError:
             raise CandidateError(self._ending()) from None
         work = _WORK.get(message["do"], f"the answer to {message['do']!r}")
-        late = f"{work} took more than {timeout_s:.0f} s; a longer --budget may allow for it"
+        late = f"{work} took more than {timeout_s:.0f} s, all that --budget left or that it may take"
         told = self._answer(time.monotonic() + timeout_s, late)
         if told.get("status") == "failed":
             raise CandidateError(printable(str(told.get("reason"))))
