@@ -29,8 +29,8 @@ def environment() -> dict[str, str]:
     return inherited | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
-def run_bare(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run the command without a recorder; fails the test if it fails."""
+def run_checked(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the command as it stands; fails the test if it fails."""
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done
@@ -39,7 +39,7 @@ def run_bare(command: list[str]) -> subprocess.CompletedProcess[str]:
 def record(command: list[str], output: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Record the command into the run directory ``output``; fails the test if it fails or we warn."""
     ours = [sys.executable, "-m", "deepseek_prof", "run", "--quiet", "--output", str(output), *options, "--"]
-    done = run_bare([*ours, *command])
+    done = run_checked([*ours, *command])
     assert "deepseek-prof: warning" not in done.stderr, done.stderr
     assert "Exception ignored" not in done.stderr, done.stderr
     return done

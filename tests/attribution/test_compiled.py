@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.attribution.conftest import PROGRAMS, Cases, run_bare
+from tests.attribution.conftest import PROGRAMS, Cases, run_checked
 
 PROGRAM = "compiled.py"
 CASES = (
@@ -37,7 +37,7 @@ CASES = (
 def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The results of the same program without us."""
     results = tmp_path_factory.mktemp("bare") / "results.json"
-    run_bare([sys.executable, str(PROGRAMS / PROGRAM), str(results)])
+    run_checked([sys.executable, str(PROGRAMS / PROGRAM), str(results)])
     found: dict[str, Any] = json.loads(Path(results).read_text())
     return found
 
