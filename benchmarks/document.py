@@ -48,7 +48,8 @@ def document(result: BenchmarkResult) -> str:
 def merged(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
     """Return the first result with the sections of the others, which replace those of the same name.
 
-    The title of a section that was held to fewer of the machine's CPUs says so, with the load beside it.
+    The title of a section of another day says its date, and that of one that was held to fewer of the machine's CPUs
+    says so, with the load beside it.
 
     Raises BenchmarkError where they come from different machines or versions: one table must not mix them.
     """
@@ -58,7 +59,9 @@ def merged(results: Sequence[BenchmarkResult]) -> BenchmarkResult:
         if (other.versions, _hardware(other)) != (first.versions, _hardware(first)):
             raise BenchmarkError("the results come from different machines or versions")
         held = "" if other.machine["cpus"] == first.machine["cpus"] else _held(other)
-        sections |= {entry.name: replace(entry, title=entry.title + held) for entry in other.measurements}
+        day = other.started[:10]
+        dated = "" if day == first.started[:10] else f", {day}"
+        sections |= {entry.name: replace(entry, title=entry.title + held + dated) for entry in other.measurements}
     return replace(
         first,
         quick=any(each.quick for each in results),

@@ -112,6 +112,8 @@ def test_results_of_one_machine_become_one_page(tmp_path: Path) -> None:
 
     together = merged([first, again])
     assert [entry.title for entry in together.measurements] == ["Scripted", "Anew", "Third"]
+    older = merged([first, replace(again, started="2020-01-02T03:04:05+00:00")])
+    assert [entry.title for entry in older.measurements] == ["Scripted", "Anew, 2020-01-02", "Third, 2020-01-02"]
     with pytest.raises(BenchmarkError, match="different machines"):
         merged([first, replace(again, versions={"torch": "3"})])
 
